@@ -1,0 +1,237 @@
+"""The public loss: one signature over every back-end, validated once, dispatched once.
+
+    linear_token_logprobs   log-probability of each target under softmax(hidden W^T), differentiable
+    linear_cross_entropy    sum_t stop_gradient(w_t) (-logprob_t) / normalizer for any objective of the family
+
+Every objective is a detached weight on the same log-probabilities, so this file holds the only detach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, overload
+
+import torch
+from torch import Tensor
+
+from dftcore.errors import nearest
+from dftcore.losses import chunked, reference
+from dftcore.objectives import Objective, TokenStatistics, as_objective
+
+Backend = Literal["auto", "triton", "torch", "reference"]
+Reduction = Literal["mean", "sum", "none"]
+BACKENDS = ("auto", "triton", "torch", "reference")
+STATISTICS = ("entropy", "top1", "sum_p2")
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """Shaped like `targets`; 0 at ignored positions. `logprob` is differentiable, the statistics are detached."""
+
+    logprob: Tensor
+    entropy: Tensor | None = None
+    top1: Tensor | None = None
+    sum_p2: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LossStatistics:
+    """Detached, shaped like `targets`, 0 at ignored positions; the last three only if named in `stats_outputs`."""
+
+    logprob: Tensor
+    token_weight: Tensor
+    nll: Tensor
+    entropy: Tensor | None = None
+    top1: Tensor | None = None
+    sum_p2: Tensor | None = None
+
+
+def linear_token_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    ignore_index: int = -100,
+    error_budget: float | None = None,
+    backend: Backend = "auto",
+    outputs: Sequence[str] = (),
+) -> TokenLogprobs:
+    """Log-probabilities of `targets` under softmax(hidden @ weight.T + bias) without keeping the logits.
+
+    hidden [..., D] and weight [V, D] floating, targets [...] int64, bias [V]. `logprob` is fp32 (fp64 when given fp64)
+    and takes any upstream gradient; `outputs` names further detached statistics: entropy, top1, sum_p2.
+    `error_budget` bounds the relative gradient error that a routed backward may make; the torch and reference
+    back-ends are exact at any budget. Raises ValueError or TypeError naming the argument at fault.
+    """
+    _validate(hidden, weight, targets, bias, softcap, temperature, error_budget, outputs)
+    compute = _BACKENDS[_resolve(backend, hidden)].token_logprobs
+    flat_hidden, flat_targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    valid = flat_targets != ignore_index
+    rows = valid.nonzero().squeeze(-1)  # ignored rows never enter a GEMM
+    kept_targets = flat_targets[rows]
+    if kept_targets.numel() and not 0 <= int(kept_targets.min()) <= int(kept_targets.max()) < weight.shape[0]:
+        raise ValueError(
+            f"targets: values run from {int(kept_targets.min())} to {int(kept_targets.max())}, outside the vocabulary"
+            f" of {weight.shape[0]} (ignore_index is {ignore_index})"
+        )
+    logprob, statistics = compute(
+        flat_hidden[rows],
+        weight,
+        kept_targets,
+        bias=bias,
+        softcap=softcap,
+        temperature=temperature,
+        outputs=tuple(outputs),
+    )
+
+    def scatter(values: Tensor) -> Tensor:
+        return values.new_zeros(flat_targets.shape).index_put((rows,), values).reshape(targets.shape)
+
+    return TokenLogprobs(scatter(logprob), **{name: scatter(values) for name, values in statistics.items()})
+
+
+@overload
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, objective: str | Objective = ..., *,
+    bias: Tensor | None = ..., softcap: float | None = ..., temperature: float = ..., ignore_index: int = ...,
+    reduction: Reduction = ..., normalizer: float | Tensor | None = ..., token_weight: Tensor | None = ...,
+    error_budget: float | None = ..., backend: Backend = ..., return_stats: Literal[False] = ...,
+    stats_outputs: Sequence[str] = ...,
+) -> Tensor: ...  # fmt: skip
+
+
+@overload
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, objective: str | Objective = ..., *,
+    bias: Tensor | None = ..., softcap: float | None = ..., temperature: float = ..., ignore_index: int = ...,
+    reduction: Reduction = ..., normalizer: float | Tensor | None = ..., token_weight: Tensor | None = ...,
+    error_budget: float | None = ..., backend: Backend = ..., return_stats: Literal[True],
+    stats_outputs: Sequence[str] = ...,
+) -> tuple[Tensor, LossStatistics]: ...  # fmt: skip
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    objective: str | Objective = "dft",
+    *,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+    normalizer: float | Tensor | None = None,
+    token_weight: Tensor | None = None,
+    error_budget: float | None = None,
+    backend: Backend = "auto",
+    return_stats: bool = False,
+    stats_outputs: Sequence[str] = (),
+) -> Tensor | tuple[Tensor, LossStatistics]:
+    """sum_t stop_gradient(w_t) (-logprob_t) / normalizer; the objective names w_t (DFT: p_t, arXiv 2508.05629).
+
+    hidden [..., D] and weight [V, D] floating, targets [...] int64. The loss is fp32 (fp64 when given fp64).
+    reduction "mean" divides by `normalizer` (default: this call's valid tokens), "sum" and "none" (shaped like
+    targets) only by a normalizer that is given. token_weight [...] multiplies w_t and is detached. All labels ignored
+    is a differentiable 0. Raises UserError for an unknown objective, ValueError or TypeError for a bad argument.
+    """
+    chosen = as_objective(objective)
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction: {reduction!r} is not one of 'mean', 'sum', 'none'")
+    if token_weight is not None and token_weight.shape != targets.shape:
+        raise ValueError(f"token_weight: shape {tuple(token_weight.shape)} differs from targets {tuple(targets.shape)}")
+    _check_names("stats_outputs", stats_outputs)
+    tokens = linear_token_logprobs(
+        hidden,
+        weight,
+        targets,
+        bias=bias,
+        softcap=softcap,
+        temperature=temperature,
+        ignore_index=ignore_index,
+        error_budget=error_budget,
+        backend=backend,
+        outputs=tuple(dict.fromkeys((*chosen.definition.needs, *stats_outputs))),
+    )
+    valid = targets != ignore_index
+    statistics = TokenStatistics(
+        tokens.logprob.detach(), weight.shape[0], entropy=tokens.entropy, top1=tokens.top1, sum_p2=tokens.sum_p2
+    )
+    weights = chosen.weight(tokens.logprob, statistics) * valid
+    if token_weight is not None:
+        weights = weights * torch.where(valid, token_weight.detach(), 0)
+    weights = weights.to(tokens.logprob.dtype)
+    loss = -(weights * tokens.logprob)
+    if reduction != "none":
+        loss = loss.sum()
+    if normalizer is not None:
+        loss = loss / normalizer
+    elif reduction == "mean":
+        loss = loss / valid.sum().clamp_min(1)
+    if not return_stats:
+        return loss
+    named = {name: getattr(tokens, name) for name in stats_outputs}
+    logprob = tokens.logprob.detach()
+    return loss, replace(LossStatistics(logprob, weights, -logprob), **named)
+
+
+_BACKENDS = {"torch": chunked, "reference": reference}
+
+
+def _resolve(backend: str, hidden: Tensor) -> str:
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: {backend!r} is not one of {', '.join(BACKENDS)}")
+    if backend == "auto":
+        return "torch"
+    if backend == "triton":
+        raise ValueError("backend: 'triton' is not built yet; use 'auto', 'torch' or 'reference'")
+    return backend
+
+
+def _check_names(argument: str, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in STATISTICS:
+            raise ValueError(f"{argument}: {name!r} is not a statistic{nearest(name, STATISTICS)}")
+
+
+def _validate(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+    temperature: float,
+    error_budget: float | None,
+    outputs: Sequence[str],
+) -> None:
+    for name, tensor in (("hidden", hidden), ("weight", weight), ("targets", targets), ("bias", bias)):
+        if tensor is None:
+            continue
+        if hasattr(tensor, "device_mesh"):
+            raise TypeError(
+                f"{name}: a sharded DTensor; call the loss inside the forward of the module that fully_shard wraps,"
+                " where parameters are gathered (a full_tensor() here would give wrong gradients)"
+            )
+        if tensor.device != hidden.device:
+            raise ValueError(f"{name}: on {tensor.device}, but hidden is on {hidden.device}")
+        if name != "targets" and not tensor.is_floating_point():
+            raise TypeError(f"{name}: dtype {tensor.dtype} is not floating point")
+    if targets.dtype != torch.int64:
+        raise TypeError(f"targets: dtype {targets.dtype} is not torch.int64")
+    if weight.ndim != 2 or hidden.ndim < 1 or hidden.shape[-1] != weight.shape[1]:
+        raise ValueError(f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)} are not [..., D] and [V, D]")
+    if hidden.shape[:-1] != targets.shape:
+        raise ValueError(f"targets: shape {tuple(targets.shape)} differs from hidden's {tuple(hidden.shape[:-1])}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias: shape {tuple(bias.shape)} is not [V] = [{weight.shape[0]}]")
+    if not temperature > 0.0:
+        raise ValueError(f"temperature: {temperature} is not positive")
+    if softcap is not None and not softcap > 0.0:
+        raise ValueError(f"softcap: {softcap} is not positive; None means no cap")
+    if error_budget is not None and not 0.0 <= error_budget < 1.0:
+        raise ValueError(f"error_budget: {error_budget} is not in [0, 1); 0 is exact, None the default")
+    _check_names("outputs", outputs)
