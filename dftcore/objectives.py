@@ -78,7 +78,7 @@ def objective(
     """Register a weight function under `name` (default: the function's own name)."""
 
     def register(weight: WeightFunction) -> WeightFunction:
-        key = name or getattr(weight, "__name__", "")
+        key: str = name or weight.__name__
         OBJECTIVES[key] = Definition(weight, dict(parameters or {}), formula, source, needs)
         return weight
 
@@ -86,7 +86,7 @@ def objective(
 
 
 class Objective:
-    """A named objective with its parameters: `Objective("power", alpha=0.5)`. Raises UserError for a wrong name or value."""
+    """A named objective with its parameters: `Objective("power", alpha=0.5)`. UserError for a wrong name or value."""
 
     def __init__(self, name: str, **parameters: float) -> None:
         if name in UNAVAILABLE:
@@ -126,7 +126,7 @@ class Objective:
 
     @property
     def power_of_p(self) -> float | None:
-        """a where the weight is exactly p^a (a fused kernel can form it from the token's own probability), else None."""
+        """a where the weight is exactly p^a (a fused kernel can form it itself), else None."""
         return {"sft": 0.0, "rft": 0.0, "dft": 1.0, "power": self.parameters.get("alpha")}.get(self.name)
 
     def weight(self, logprob: Tensor, statistics: TokenStatistics) -> Tensor:

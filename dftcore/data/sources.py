@@ -1,0 +1,137 @@
+"""Rows of text behind one door: a Hub id, a local directory, JSONL or Parquet files; columns checked and mapped.
+
+A row has `problem` and `solution`, or `messages` (a list of {"role", "content"}). `--columns` maps other names:
+`problem=question solution=answer`. Any further columns are left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dftcore.errors import UserError, nearest
+
+SUFFIXES = (".jsonl", ".json", ".parquet")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from. `fingerprint` identifies the content: of the files' bytes, or of the Hub revision."""
+
+    name: str
+    files: tuple[Path, ...]  # empty for a Hub data set
+    split: str
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{self.name}\n{self.split}".encode() if not self.files else b"")
+        for path in self.files:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        if not self.files:
+            digest.update(_load_hub(self.name, self.split)._fingerprint.encode())
+        return digest.hexdigest()
+
+    def rows(self) -> Sequence[Row]:
+        if not self.files:
+            return _load_hub(self.name, self.split)
+        return [row for path in self.files for row in _read_file(path)]
+
+
+def find_source(data: str, split: str = "train", option: str = "--data") -> Source:
+    """The source that `data` names. Raises UserError for a path that is not there or holds no data files."""
+    path = Path(data)
+    if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise UserError(f"{option}: {data} is not one of {', '.join(SUFFIXES)}")
+        return Source(data, (path,), split)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        named = [file for file in files if file.stem.split("-")[0] == split]
+        if not files:
+            raise UserError(f"{option}: the directory {data} holds no {', '.join(SUFFIXES)} file")
+        return Source(data, tuple(named or files), split)
+    if path.suffix in SUFFIXES or data.startswith((".", "/", "~")) or data.count("/") != 1:
+        raise UserError(f"{option}: no file or directory {data}; give a path that exists or a Hub id such as org/name")
+    return Source(data, (), split)
+
+
+def parse_columns(words: Sequence[str]) -> dict[str, str]:
+    """`problem=question` words -> {"problem": "question"}."""
+    known = ("problem", "solution", "messages", "answer")
+    columns: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not value:
+            raise UserError(f"--columns: {word!r} is not of the form name=column, such as problem=question")
+        if key not in known:
+            raise UserError(f"--columns: unknown name {key!r}{nearest(key, known)}")
+        columns[key] = value
+    return columns
+
+
+def to_messages(row: Row, columns: Mapping[str, str], where: str) -> list[dict[str, str]]:
+    """The conversation of one row. Raises UserError naming `where`, the wanted columns and those there are."""
+    problem, solution = columns.get("problem", "problem"), columns.get("solution", "solution")
+    messages = columns.get("messages", "messages")
+    if "messages" in columns or (messages in row and problem not in row):
+        conversation = row.get(messages)
+        if not isinstance(conversation, list) or not all(
+            isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
+            for turn in conversation
+        ):
+            raise UserError(f"{where}: column {messages!r} is not a list of {{role, content}} turns")
+        return [{"role": turn["role"], "content": turn["content"]} for turn in conversation]
+    for column in (problem, solution):
+        if column not in row:
+            raise UserError(
+                f"{where}: no column {column!r} among {', '.join(map(repr, row))};"
+                " map it, e.g. --columns problem=question"
+            )
+        if not isinstance(row[column], str) or not row[column].strip():
+            raise UserError(f"{where}: column {column!r} is not text or is empty")
+    return [{"role": "user", "content": row[problem]}, {"role": "assistant", "content": row[solution]}]
+
+
+def _read_file(path: Path) -> list[Row]:
+    if path.suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            return pyarrow.parquet.read_table(path).to_pylist()
+        except pyarrow.ArrowInvalid as error:
+            raise UserError(f"{path}: not a readable Parquet file ({error})") from None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    rows = []
+    for number, line in enumerate(text.splitlines() if path.suffix == ".jsonl" else [text], 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}: line {number} is not JSON ({error})") from None
+        rows.extend(value if isinstance(value, list) else [value])
+    wrong = next((index for index, row in enumerate(rows, 1) if not isinstance(row, dict)), None)
+    if wrong is not None:
+        raise UserError(f"{path}: row {wrong} is not a JSON object")
+    if not rows:
+        raise UserError(f"{path}: no rows")
+    return rows
+
+
+def _load_hub(name: str, split: str) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, split=split)
+    except Exception as error:  # the Hub client raises a wide family; all mean that the data is not to be had
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"--data: cannot load {name!r} (split {split!r}) from the Hub: {reason}") from None

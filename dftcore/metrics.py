@@ -1,0 +1,46 @@
+"""What a training run tells: one progress line on the terminal and one JSON object a step in metrics.jsonl."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dftcore.files import json_line, read_log, write_json_lines
+
+
+class MetricsLog:
+    """metrics.jsonl of a run; opening it after `step` steps drops the records of later, undone steps."""
+
+    def __init__(self, path: Path, step: int, total: int, description: str) -> None:
+        kept = [record for record in read_log(path) if record["step"] <= step]
+        write_json_lines(path, kept)
+        self.file = path.open("a", encoding="utf-8")
+        self.progress = tqdm(
+            total=total, initial=step, desc=description, unit="step", dynamic_ncols=True, smoothing=0.1
+        )
+
+    def write(self, record: dict[str, Any]) -> None:
+        self.file.write(json_line(record))
+        self.file.flush()
+        shown = {key: record[key] for key in ("loss", "nll", "mean_prob", "grad_norm", "lr")}
+        shown["tok/s"] = record["tokens_per_second"]
+        self.progress.set_postfix(
+            {key: "-" if value is None else f"{value:.3g}" for key, value in shown.items()}, refresh=False
+        )
+        self.progress.update()
+
+    def note(self, text: str) -> None:
+        """A line above the progress bar."""
+        self.progress.write(text)
+
+    def close(self) -> None:
+        self.progress.close()
+        self.file.close()
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN: null stands for a value that is not finite."""
+    return value if math.isfinite(value) else None

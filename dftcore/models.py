@@ -1,0 +1,195 @@
+"""Hugging Face causal language models: found, built without memory, sharded, filled from safetensors, exported.
+
+directory = find_model("Qwen/Qwen2.5-Math-1.5B")
+module = LanguageModelLoss(build(load_config(directory)), objective)     # on the meta device
+... shard(module, module.layers, ...) ...
+load_weights(module, directory, device)                                   # each rank reads only its rows
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from dftcore.data.batching import Batch
+from dftcore.distributed import local_rows, local_tensor
+from dftcore.errors import UserError
+from dftcore.files import replacing
+from dftcore.losses import Backend, linear_cross_entropy
+from dftcore.objectives import Objective
+
+# What a pass reports, summed over its valid tokens, in this order.
+SUMS = ("loss", "nll", "prob", "weight", "weight_squared", "targets")
+
+
+class LanguageModelLoss(nn.Module):
+    """A causal language model whose forward is the loss, so that FSDP gathers the head around it."""
+
+    def __init__(
+        self, language_model: Any, objective: Objective, backend: Backend = "auto", error_budget: float | None = None
+    ) -> None:
+        super().__init__()
+        self.language_model = language_model
+        self.objective, self.backend, self.error_budget = objective, backend, error_budget
+        config = language_model.config
+        self.softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        self.temperature = float(getattr(config, "logits_scaling", None) or 1.0) / float(
+            getattr(config, "logit_scale", None) or 1.0
+        )
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        return list(self.language_model.base_model.layers)
+
+    def forward(self, batch: Batch, normalizer: float) -> tuple[Tensor, Tensor]:
+        """(loss [], detached fp32 sums [len(SUMS)]) of one pass; `normalizer` divides the sum of weighted losses."""
+        hidden = self.language_model.base_model(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=batch.attention_mask,
+            use_cache=False,
+        ).last_hidden_state
+        head = self.language_model.get_output_embeddings()
+        loss, stats = linear_cross_entropy(
+            hidden,
+            head.weight,
+            batch.targets,
+            self.objective,
+            bias=getattr(head, "bias", None),
+            softcap=self.softcap,
+            temperature=self.temperature,
+            normalizer=normalizer,
+            backend=self.backend,
+            error_budget=self.error_budget,
+            return_stats=True,
+        )
+        valid = batch.targets >= 0
+        weight = stats.token_weight
+        columns = (weight * stats.nll, stats.nll, stats.logprob.exp() * valid, weight, weight.square(), valid)
+        return loss, torch.stack([column.sum().float() for column in columns])
+
+
+def find_model(name: str, option: str = "--model") -> Path:
+    """The local directory of a model; a Hub id is downloaded (safetensors, configuration and tokenizer only)."""
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"{option}: {name} holds no config.json, so it is no Hugging Face model directory")
+        return path
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise UserError(f"{option}: no directory {name}; give a model directory or a Hub id such as org/name")
+    from huggingface_hub import snapshot_download
+
+    try:
+        wanted = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except Exception as error:  # the Hub client raises a wide family; all mean that the model is not to be had
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{option}: cannot download {name!r} from the Hub: {reason}") from None
+
+
+def load_config(directory: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+    except Exception as error:
+        raise UserError(f"--model: {directory}/config.json: {' '.join(str(error).split())[:300]}") from None
+    if getattr(config, "quantization_config", None) is not None:
+        raise UserError(f"--model: {directory} holds quantized weights; give the unquantized model to train")
+    return config
+
+
+def check_vocabulary(tokenizer: Any, config: Any, directory: Path) -> None:
+    """A tokenizer may be smaller than the model's padded vocabulary, never larger."""
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        raise UserError(
+            f"--model: {directory}: the tokenizer has token id {largest}, but the model's vocabulary ends at"
+            f" {config.vocab_size - 1}; use the tokenizer that belongs to this model"
+        )
+
+
+def build(config: Any) -> Any:
+    """The model on the meta device, fp32, without memory; `load_weights` fills it."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+
+
+def load_weights(module: LanguageModelLoss, directory: Path, device: torch.device) -> None:
+    """Materialize `module` on `device`; fill each parameter, or this rank's rows of it, from the safetensors files."""
+    model = module.language_model
+    module.to_empty(device=device)
+    model.tie_weights()  # to_empty gives tied parameters memory of their own
+    for part in model.modules():
+        if any(True for _ in part.buffers(recurse=False)):
+            model._init_weights(part)  # rotary frequencies: buffers that no checkpoint holds
+    with ExitStack() as stack:
+        index = _open_safetensors(directory, stack)
+        for name, parameter in model.named_parameters():
+            if name not in index:
+                raise UserError(f"--model: {directory} has no tensor {name!r}; it is not a {type(model).__name__}")
+            source = index[name].get_slice(name)
+            if list(source.get_shape()) != list(parameter.shape):
+                raise UserError(
+                    f"--model: {directory}: tensor {name!r} has shape {source.get_shape()}, config.json says"
+                    f" {list(parameter.shape)}; the two do not belong together"
+                )
+            start, stop = local_rows(parameter)
+            if stop > start:
+                with torch.no_grad():
+                    local_tensor(parameter).copy_(source[start:stop])
+
+
+def _open_safetensors(directory: Path, stack: ExitStack) -> dict[str, Any]:
+    """name -> the open file that holds it."""
+    files = sorted(directory.glob("*.safetensors"))
+    listed = directory / "model.safetensors.index.json"
+    if listed.is_file():
+        files = [directory / name for name in sorted(set(json.loads(listed.read_text())["weight_map"].values()))]
+    if not files:
+        raise UserError(f"--model: {directory} holds no .safetensors file; convert the weights to safetensors first")
+    index = {}
+    for path in files:
+        try:
+            opened = stack.enter_context(safe_open(path, framework="pt"))
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"--model: {path} is missing or damaged ({error}); download the model again") from None
+        index.update(dict.fromkeys(opened.keys(), opened))
+    return index
+
+
+def export(module: LanguageModelLoss, tokenizer: Any, path: Path, is_first: bool) -> None:
+    """Write `path` as a Hugging Face directory that `from_pretrained` loads; all ranks call it, the first one writes.
+
+    Weights are stored in the dtype of the model that training started from.
+    """
+    dtype = module.language_model.config.dtype or torch.float32
+    state = {}
+    for name, tensor in _full_tensors(module.language_model):
+        if is_first:
+            state[name] = tensor.to("cpu", dtype, copy=True)
+    if not is_first:
+        return
+    shell = build(module.language_model.config)
+    if shell.config.tie_word_embeddings:
+        state["lm_head.weight"] = state[next(name for name in state if name.endswith("embed_tokens.weight"))]
+    shell.config.dtype = dtype
+    with replacing(path) as temporary:
+        shell.save_pretrained(temporary, state_dict=state)
+        tokenizer.save_pretrained(temporary)
+
+
+def _full_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            yield name, parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter

@@ -1,0 +1,45 @@
+"""AdamW and the learning-rate schedule; the rate is a pure function of the step, so a step is all there is to save."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from dftcore.options import option
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """The recipe of arXiv 2508.05629."""
+
+    lr: float = option(5e-5, "peak learning rate", above=0)
+    schedule: Literal["cosine", "linear", "constant"] = option("cosine", "decay to 0 after warm-up, or none")
+    warmup_ratio: float = option(0.1, "share of the steps over which the rate rises", minimum=0, maximum=1)
+    beta1: float = option(0.9, "AdamW's first-moment decay", minimum=0, maximum=1)
+    beta2: float = option(0.95, "AdamW's second-moment decay", minimum=0, maximum=1)
+    weight_decay: float = option(0.01, "decoupled weight decay", minimum=0)
+    clip: float = option(1.0, "largest norm of the whole gradient", above=0)
+
+
+def adamw(module: nn.Module, options: OptimizerOptions) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        module.parameters(),
+        lr=options.lr,
+        betas=(options.beta1, options.beta2),
+        weight_decay=options.weight_decay,
+        fused=True,
+    )
+
+
+def learning_rate(options: OptimizerOptions, step: int, total: int) -> float:
+    """The rate of step 0, 1, ... of `total`: rising linearly over the warm-up, then falling to 0 past the last step."""
+    warmup = math.ceil(options.warmup_ratio * total)
+    if step < warmup:
+        return options.lr * (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    decay = {"constant": 1.0, "linear": 1.0 - progress, "cosine": 0.5 * (1.0 + math.cos(math.pi * progress))}
+    return options.lr * decay[options.schedule]
