@@ -1,0 +1,328 @@
+"""Comparison of two parsed answers by kind. Symmetric: no rule asks which side is the gold.
+
+Each rule that can decide has a name, kept in ``Comparison.rule`` for ``explain``.
+
+Usage: ``Comparison(policy, budget).same(left, right)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from dftcore.grading.budget import Budget
+from dftcore.grading.equations import same_relations
+from dftcore.grading.matrices import as_matrix
+from dftcore.grading.nodes import (
+    EMPTY,
+    SCALARS,
+    Based,
+    Choice,
+    Const,
+    Func,
+    Items,
+    Matrix,
+    Node,
+    Quantity,
+    Ratio,
+    Relation,
+    Seq,
+    SetOf,
+    SetOp,
+    Sym,
+    Words,
+    walk,
+)  # fmt: skip
+from dftcore.grading.policy import Policy
+from dftcore.grading.readings import Named, quotient, scaled, settle
+from dftcore.grading.regions import Region, region_of
+from dftcore.grading.scalars import same_scalars
+from dftcore.grading.units import agree
+
+_SETS = (SetOf, SetOp, Relation)
+
+
+class Comparison:
+    """One comparison under one policy, paid from one budget."""
+
+    def __init__(self, policy: Policy, budget: Budget) -> None:
+        self.policy = policy
+        self.budget = budget
+        self.rule = "different"
+
+    def same(self, left: Node, right: Node) -> bool:
+        """Whether the two answers are the same. Raises OutOfBudget."""
+        self.budget.spend()
+        return self._settled(settle(left), settle(right))
+
+    def _decide(self, verdict: bool, rule: str) -> bool:
+        if verdict or self.rule == "different":
+            self.rule = rule
+        return verdict
+
+    def _settled(self, left: Node, right: Node) -> bool:
+        if left == right:
+            return self._decide(True, "same form")
+        if isinstance(left, Named) or isinstance(right, Named):
+            return self._named(left, right)
+        for rule in (self._choice, self._collections, self._matrices, self._relations, self._ranges, self._others):
+            verdict = rule(left, right)
+            if verdict is None and type(left) is not type(right):
+                verdict = rule(right, left)
+            if verdict is not None:
+                return verdict
+        return self._measured(left, right)
+
+    # -- names
+
+    def _named(self, left: Node, right: Node) -> bool:
+        if isinstance(left, Named) and isinstance(right, Named):
+            if self._same_name(left, right):
+                return self.same(left.value, right.value)
+            return self._decide(same_relations(left.relation, right.relation, self.policy, self.budget), "equations")
+        if not isinstance(left, Named):
+            left, right = right, left
+        return isinstance(left, Named) and self._named_against(left, right)
+
+    def _named_against(self, named: Named, other: Node) -> bool:
+        if isinstance(other, Relation) and "=" in other.ops:
+            return self._decide(same_relations(named.relation, other, self.policy, self.budget), "equations")
+        if isinstance(other, Items) and isinstance(named.name, (Seq, Items)):
+            spread = self._spread(named)
+            if spread is not None and any(isinstance(item, Named) for item in other.items):
+                return self._settled(spread, other)
+        if isinstance(other, Relation) and self._about(other) not in (None, named.name):
+            return self._decide(False, "named value")
+        return self._decide(self.same(named.value, other), "named value")
+
+    def _about(self, relation: Relation) -> Node | None:
+        region = region_of(relation, self.policy.limits, self.budget)
+        return region.subject if region else None
+
+    def _same_name(self, left: Named, right: Named) -> bool:
+        """Equal names; or one side's ``y`` for the other's ``f(x)``."""
+        if left.name == right.name or self._quietly_same(left.name, right.name):
+            return True
+        kinds = {type(left.name), type(right.name)}
+        if kinds != {Sym, Func}:
+            return False
+        plain, inside = (left.name, right.name) if isinstance(left.name, Sym) else (right.name, left.name)
+        return plain == Sym("y") and isinstance(inside, Func)
+
+    def _quietly_same(self, left: Node, right: Node) -> bool:
+        if isinstance(left, (Seq, Ratio)) or isinstance(right, (Seq, Ratio)):
+            return False
+        return isinstance(left, SCALARS) and isinstance(right, SCALARS) and self._scalars(left, right)
+
+    def _spread(self, named: Named) -> Items | None:
+        """``(x, y) = (1, 2)`` as ``x = 1, y = 2``."""
+        names, values = named.name, named.value
+        if not isinstance(names, Seq) or not isinstance(values, Seq) or len(names.items) != len(values.items):
+            return None
+        pairs = zip(names.items, values.items, strict=True)
+        return Items(tuple(Named(name, value, Relation(("=",), (name, value))) for name, value in pairs))
+
+    # -- options, words, bases, ratios
+
+    def _choice(self, left: Node, right: Node) -> bool | None:
+        if not isinstance(left, Choice):
+            return None
+        if isinstance(right, Choice):
+            if left.letter != right.letter:
+                return self._decide(False, "option letter")
+            both = left.content is not None and right.content is not None
+            return self._decide(not both or self.same(left.content or EMPTY, right.content or EMPTY), "option letter")
+        if right == Sym(left.letter):
+            return self._decide(True, "option letter")
+        return left.content is not None and self._decide(self.same(left.content, right), "option content")
+
+    def _others(self, left: Node, right: Node) -> bool | None:
+        if isinstance(left, Words):
+            return self._decide(left == right, "words")
+        if isinstance(left, Based):
+            same = (
+                isinstance(right, Based)
+                and left.base == right.base
+                and left.digits.lstrip("0") == right.digits.lstrip("0")
+            )
+            return self._decide(same, "digits in a base")
+        if isinstance(left, Ratio):
+            return self._decide(self._ratio(left, right), "ratio")
+        if isinstance(left, Relation):
+            return self._decide(False, "relation")
+        return None
+
+    def _ratio(self, left: Ratio, right: Node) -> bool:
+        if isinstance(right, Ratio):
+            if len(left.items) != len(right.items):
+                return False
+            if all(self._scalars(first, second) for first, second in zip(left.items, right.items, strict=True)):
+                return True
+            if left.clock or right.clock:
+                return False
+            parts = zip(left.items[1:], right.items[1:], strict=True)
+            return all(
+                self._scalars(quotient(left.items[0], first), quotient(right.items[0], second))
+                for first, second in parts
+            )
+        if len(left.items) != 2 or left.clock or not isinstance(right, SCALARS):
+            return False
+        return self._scalars(quotient(*left.items), right)
+
+    # -- lists, sets, tuples, vectors
+
+    def _collections(self, left: Node, right: Node) -> bool | None:
+        if isinstance(left, (Items, SetOf)) and isinstance(right, (Items, SetOf)):
+            if self._is_range(left) or self._is_range(right):
+                return None
+            return self._decide(self._same_members(left, right), "members")
+        if isinstance(left, Seq) and isinstance(right, Seq):
+            same = (left.opening, left.closing) == (right.opening, right.closing)
+            return self._decide(same and self._in_order(left.items, right.items), "items in order")
+        if isinstance(left, Seq) and isinstance(right, Matrix):
+            cells = right.rows[0] if len(right.rows) == 1 else tuple(row[0] for row in right.rows)
+            flat = len(right.rows) == 1 or len(right.rows[0]) == 1
+            return self._decide(flat and len(left.items) > 1 and self._in_order(left.items, cells), "vector")
+        if isinstance(left, Seq) and isinstance(right, (Items, SetOf)):
+            if self._is_range(right):
+                return None
+            if isinstance(right, Items) and all(isinstance(item, Named) for item in right.items):
+                values = tuple(item.value for item in right.items if isinstance(item, Named))
+                names = {item.name for item in right.items if isinstance(item, Named)}
+                return self._decide(len(names) == len(values) and self._in_order(left.items, values), "items in order")
+            loose = self.policy.tuples_as_sets
+            return self._decide(loose and self._same_members(SetOf(left.items), right), "members")
+        if isinstance(left, SetOf) and isinstance(right, (*SCALARS, Quantity)):
+            return self._decide(len(left.items) == 1 and self.same(left.items[0], right), "single member")
+        if isinstance(left, Items) and isinstance(right, (*SCALARS, Quantity)):
+            return self._decide(False, "members")
+        return None
+
+    def _is_range(self, node: Items | SetOf) -> bool:
+        return isinstance(node, Items) and any(
+            isinstance(item, (Relation, SetOp)) or (isinstance(item, Named) and not isinstance(item.value, SCALARS))
+            for item in node.items
+        ) and region_of(node, self.policy.limits, self.budget) is not None  # fmt: skip
+
+    def _same_members(self, left: Items | SetOf, right: Items | SetOf) -> bool:
+        mine, other = left.items, right.items
+        if isinstance(left, SetOf) or isinstance(right, SetOf):
+            return all(self._found(item, other) is not None for item in mine) and all(
+                self._found(item, mine) is not None for item in other
+            )
+        if len(mine) != len(other):
+            return False
+        if self.policy.ordered_lists or self._names_only_one(mine, other):
+            return self._in_order(mine, other)
+        remaining = list(other)
+        for item in mine:
+            at = self._found(item, remaining)
+            if at is None:
+                return False
+            del remaining[at]
+        return True
+
+    def _names_only_one(self, left: Sequence[Node], right: Sequence[Node]) -> bool:
+        """Whether one list says which value is whose, and the other can only say so by its order."""
+        first = {item.name for item in left if isinstance(item, Named)}
+        second = {item.name for item in right if isinstance(item, Named)}
+        return (len(first) > 1 and not second) or (len(second) > 1 and not first)
+
+    def _found(self, item: Node, among: Sequence[Node]) -> int | None:
+        if item in among:
+            return list(among).index(item)
+        return next((index for index, other in enumerate(among) if self.same(item, other)), None)
+
+    def _in_order(self, left: Sequence[Node], right: Sequence[Node]) -> bool:
+        return len(left) == len(right) and all(map(self.same, left, right))
+
+    # -- matrices, relations, ranges of numbers
+
+    def _matrices(self, left: Node, right: Node) -> bool | None:
+        first, second = as_matrix(left, self.budget), as_matrix(right, self.budget)
+        if first is None and second is None:
+            return None
+        if first is None or second is None:
+            return self._decide(False, "matrix")
+        same = len(first.rows) == len(second.rows) and all(map(self._in_order, first.rows, second.rows))
+        return self._decide(same, "matrix")
+
+    def _relations(self, left: Node, right: Node) -> bool | None:
+        if not (isinstance(left, Relation) and isinstance(right, Relation)):
+            return None
+        first = region_of(left, self.policy.limits, self.budget)
+        second = region_of(right, self.policy.limits, self.budget)
+        if first is not None and second is not None:
+            return self._decide(self._same_region(first, second), "set of numbers")
+        return self._decide(same_relations(left, right, self.policy, self.budget), "relation")
+
+    def _ranges(self, left: Node, right: Node) -> bool | None:
+        sets = (*_SETS, Seq, Items)
+        if not all(isinstance(node, sets) or node in (EMPTY, Const("R")) for node in (left, right)):
+            return None
+        first = region_of(left, self.policy.limits, self.budget)
+        second = region_of(right, self.policy.limits, self.budget)
+        if first is not None and second is not None:
+            return self._decide(self._same_region(first, second), "set of numbers")
+        if isinstance(left, SetOp) and isinstance(right, SetOp) and left.op == right.op:
+            straight = self.same(left.left, right.left) and self.same(left.right, right.right)
+            crossed = (
+                left.op != "difference" and self.same(left.left, right.right) and self.same(left.right, right.left)
+            )
+            return self._decide(straight or crossed, "set operation")
+        return self._decide(False, "set of numbers")
+
+    def _same_region(self, left: Region, right: Region) -> bool:
+        if left.subject is not None and right.subject is not None and left.subject != right.subject:
+            return False
+        if len(left.pieces) != len(right.pieces):
+            return False
+        for first, second in zip(left.pieces, right.pieces, strict=True):
+            if (first.low_closed, first.high_closed) != (second.low_closed, second.high_closed):
+                return False
+            if not self._scalars(first.low.node, second.low.node) or not self._scalars(
+                first.high.node, second.high.node
+            ):
+                return False
+        return True
+
+    # -- numbers and expressions, with or without units
+
+    def _measured(self, left: Node, right: Node) -> bool:
+        first, first_unit = (left.value, left.unit) if isinstance(left, Quantity) else (left, "")
+        second, second_unit = (right.value, right.unit) if isinstance(right, Quantity) else (right, "")
+        if not isinstance(first, (*SCALARS, Quantity)) or not isinstance(second, (*SCALARS, Quantity)):
+            return self._decide(False, "different kinds")
+        if first_unit == second_unit:
+            return self._scalars(first, second)
+        if "percent" in (first_unit, second_unit):
+            return self._percent(first, first_unit, second, second_unit)
+        if "degree" in (first_unit, second_unit) and self._degrees(left, first, first_unit, right, second, second_unit):
+            return True
+        if self.policy.units == "ignore":
+            return self._scalars(first, second)
+        if not first_unit or not second_unit:
+            return self._decide(self.policy.units == "optional" and self._scalars(first, second), "unit left out")
+        factor = agree(first_unit, second_unit)
+        if factor is None:
+            return self._decide(False, "different units")
+        return self._decide(self._scalars(scaled(first, factor), second), "units")
+
+    def _percent(self, left: Node, left_unit: str, right: Node, right_unit: str) -> bool:
+        percent, number, unit = (left, right, right_unit) if left_unit == "percent" else (right, left, left_unit)
+        if unit:
+            return self._decide(False, "different units")
+        if self._scalars(scaled(percent, Fraction(1, 100)), number):
+            return self._decide(True, "percent")
+        return self._decide(self.policy.percent != "exact" and self._scalars(percent, number), "percent sign left out")
+
+    def _degrees(self, left: Node, first: Node, first_unit: str, right: Node, second: Node, second_unit: str) -> bool:
+        """Degrees against an angle in radians, which shows a pi."""
+        other, unit = (second, second_unit) if first_unit == "degree" else (first, first_unit)
+        if unit not in ("", "radian", "radians") or not any(part == Const("pi") for part in walk(other)):
+            return False
+        return self._scalars(left if first_unit == "degree" else first, right if second_unit == "degree" else second)
+
+    def _scalars(self, left: Node, right: Node) -> bool:
+        rule = same_scalars(left, right, self.policy, self.budget)
+        return self._decide(rule is not None, rule or "different values")

@@ -1,0 +1,282 @@
+"""Where the answer stands in a text: named rules, tried in this order, each in linear time.
+
+    box                the last ``\\boxed{...}``; several joined by commas or "and" count as one list; an unclosed
+                       last box means a truncated text, and no answer
+    final answer       a "final answer" that is stated after the last box takes its place
+    marker             after the last ``####`` or a line that starts with ``A:``
+    anchor             after the last "answer is", "answer:" or "final answer"
+    whole              a text that is an answer and nothing else
+    last mathematics   the last ``$...$``, ``\\(...\\)`` or ``\\[...\\]``, when no number follows it
+    last number        the last number of the text
+    text               words without any of these, as they are
+
+Only the given text is searched, never a prompt. Usage: ``find_answer(completion).text``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from dftcore.grading.units import is_unit_word
+from dftcore.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK
+
+
+class Found(NamedTuple):
+    """The answer's text, or None, and the rule that found it."""
+
+    text: str | None
+    rule: str
+
+
+_MOST_JOINED = 64
+_LONGEST_SENTENCE = 4_000
+_LONGEST_WHOLE = 200_000
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
+_BRACE = re.compile(r"\\?[{}]|\\\\")
+_JOINT = re.compile(
+    r"(?:[\s,;$&]|\\[()\[\],;:! ]|\\q?quad|\\(?:text|mbox)\{\s*(?:and|or)?\s*\}|and|or"
+    r"|[A-Za-z](?:_\{?\w\}?)?\s*=)*"
+)
+_JOINER = re.compile(r",|;|and|or")
+_MARKER = re.compile(r"####|^A:", re.MULTILINE)
+_ANCHOR = re.compile(
+    r"(?:final\s+answer|answer|ans)s?\s*(?:\*\*)?\s*"
+    r"(?:(?:to|of|for|in|is)\b[^.\n:=$]{0,80}?)??(?:\bis\b|\bare\b|\bwas\b|\bequals\b|\bbe\b|:|=|\n)(?:\s|[:*])*",
+    re.IGNORECASE,
+)
+_FINAL = re.compile(r"\bfinal\s+answer\s*(?:\*\*)?\s*(?::|is\b)(?:\s|[:*])*", re.IGNORECASE)
+_SPECIAL = re.compile(r"<\|[^|<>]{0,40}\|>|</s>|<eos>|I hope it is correct")
+_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\\$(]|\s*$)|\n")
+_SPAN = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:[^$\\]|\\.)+?)\$", re.DOTALL)
+_NUMBER = re.compile(
+    r"(?<![\w.^])(?:(?<![\d)\]}])[-+−])?[$€£]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][+-]?\d+)?"
+    r"(?:\s*(?:\\times|\\cdot|[x×*])\s*10\s*\^\s*\{?-?\d+\}?)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:\s*\\?%)?"
+)
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?:'[a-z]+)?")
+_INVISIBLE = re.compile(r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|operatorname|begin|end)\s*\{[^{}]*\}")
+_LABELS = frozenset(
+    [
+        "answer",
+        "answers",
+        "solution",
+        "solutions",
+        "result",
+        "value",
+        "is",
+        "are",
+        "equals",
+        "so",
+        "thus",
+        "therefore",
+        "hence",
+        "final",
+        "get",
+        "have",
+        "find",
+        "obtain",
+    ]
+)
+_JOINING = frozenset(["and", "or", "in"])
+_CLAUSE = re.compile(
+    r"(?:\bis\b|\bare\b|\bequals\b|\bto be\b|=)\s+(?!not\b)(?!.*(?:\bis\b|\bare\b|\bequals\b))", re.DOTALL
+)
+_LEADING_FILLER = re.compile(
+    r"^(?:\s|\*\*|:|=|(?:that|thus|therefore|so|simply|just|approximately|about|exactly|then|the|is|are|final answer|answer)\b)+",
+    re.IGNORECASE,
+)
+
+
+def find_answer(text: str, last_number: bool = False) -> Found:
+    """The answer of a completion, or of a bare answer. ``last_number`` prefers the last number to mathematics."""
+    text = _after_thinking(text)
+    boxed = _last_box(text)
+    if boxed is not None:
+        return _correction(text) or boxed
+    tail = text[-_LONGEST_SENTENCE * 4 :]
+    marked = _last_match(_MARKER, tail) if "####" in tail or "A:" in tail else None
+    if marked is not None:
+        return Found(_statement(tail[marked:]), "marker")
+    lowered = tail.lower()
+    if "ans" in lowered:
+        anchored = _last_match(_ANCHOR, tail)
+        if anchored is not None:
+            statement = _statement(tail[anchored:])
+            if statement:
+                return Found(statement, "anchor")
+    if len(text) <= _LONGEST_WHOLE and is_whole(text):
+        return Found(text.strip() or None, "whole")
+    if last_number:
+        return _last_number(tail) or Found(text.strip(), "text")
+    return _last_value(tail) or Found(text.strip() or None, "text")
+
+
+def _after_thinking(text: str) -> str:
+    end = text.rfind("</think>")
+    return text[end + 8 :] if end >= 0 and text[end + 8 :].strip() else text
+
+
+def _last_match(pattern: re.Pattern[str], text: str) -> int | None:
+    """Where the last match of ``pattern`` ends."""
+    end = None
+    for match in pattern.finditer(text):
+        end = match.end()
+    return end
+
+
+# -- boxes
+
+
+def _last_box(text: str) -> Found | None:
+    start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    if start < 0:
+        return None
+    parts: list[str] = []
+    following = len(text)
+    while start >= 0 and len(parts) < _MOST_JOINED:
+        inside = _boxed_at(text, start)
+        if inside is None:
+            return Found(None, "box not closed") if not parts else Found(", ".join(reversed(parts)), "box")
+        content, end = inside
+        if parts:
+            between = text[end:following]
+            if len(between) > 60 or not _JOINER.search(between) or not _JOINT.fullmatch(between):
+                break
+        parts.append(content)
+        following = start
+        start = max(text.rfind("\\boxed", 0, following), text.rfind("\\fbox", 0, following))
+        if start >= 0 and following - start > _LONGEST_SENTENCE:
+            break
+    answer = ", ".join(reversed(parts)).strip()
+    return Found(answer or None, "box")
+
+
+def _correction(text: str) -> Found | None:
+    """A final answer stated again after the last box."""
+    after = text[max(text.rfind("\\boxed"), text.rfind("\\fbox")) :][-_LONGEST_SENTENCE:]
+    if "inal " not in after:
+        return None
+    stated = _last_match(_FINAL, after)
+    statement = _statement(after[stated:]) if stated is not None else None
+    return Found(statement, "final answer") if statement else None
+
+
+def _boxed_at(text: str, start: int) -> tuple[str, int] | None:
+    """The inside of the box that starts at ``start`` and where it ends, or None when it is not closed."""
+    match = _BOX.match(text, start)
+    if match is None:
+        return None
+    at = match.end()
+    while at < len(text) and text[at].isspace():
+        at += 1
+    if text[at : at + 1] != "{":
+        single = re.compile(r"\w+|\\[A-Za-z]+").match(text, at)
+        return (single.group(), single.end()) if single else None
+    depth = 0
+    for brace in _BRACE.finditer(text, at):
+        found = brace.group()
+        if found == "{":
+            depth += 1
+        elif found == "}":
+            depth -= 1
+            if depth == 0:
+                return text[at + 1 : brace.start()], brace.end()
+    return None
+
+
+# -- statements
+
+
+def _statement(rest: str) -> str | None:
+    """The answer at the start of what follows a marker or an anchor."""
+    rest = _SPECIAL.split(rest[:_LONGEST_SENTENCE], maxsplit=1)[0]
+    rest = _LEADING_FILLER.sub("", rest)
+    span = _SPAN.match(rest)
+    sentence = rest[: _sentence_end(rest, span.end() if span else 0)].strip()
+    sentence = sentence.replace("**", "").strip().rstrip(".")
+    if not sentence:
+        return None
+    if is_whole(sentence):
+        return sentence
+    if span is not None:
+        return _joined_spans(sentence)
+    number = _NUMBER.match(sentence)
+    if number and number.group():
+        return number.group()
+    clause = _CLAUSE.search(sentence)
+    if clause and is_whole(sentence[clause.end() :]):
+        return sentence[clause.end() :].strip()
+    value = _last_value(sentence)
+    return value.text if value else sentence
+
+
+def _sentence_end(text: str, start: int) -> int:
+    match = _SENTENCE_END.search(text, start)
+    return match.start() if match else len(text)
+
+
+def _joined_spans(sentence: str) -> str:
+    """``$3$ and $5$ as wanted`` begins with two values; ``$x$ where $y$...`` with one."""
+    end = 0
+    for span in _SPAN.finditer(sentence):
+        between = sentence[end : span.start()].strip()
+        if end and between not in (",", "and", "or", ", and", ", or"):
+            break
+        end = span.end()
+    return sentence[:end]
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text is one answer with nothing said around it."""
+    text = text.strip()
+    if "$" not in text and "\\(" not in text and "\\[" not in text:
+        if not text or (text.isascii() and text.isalnum()):
+            return True
+        words = [word for word in _WORD.findall(_INVISIBLE.sub(" ", text)) if not _is_vocabulary(word)]
+        labelled = re.match(r"[A-Za-z ]+:", text) is not None and len(words) > 0
+        return len(words) <= 3 and not labelled and "\n" not in text.strip() and not re.search(r"[a-z]\. [A-Z]", text)
+    outside = _INVISIBLE.sub(" ", _SPAN.sub(" \x01 ", text))
+    words = _WORD.findall(outside)
+    others = [word for word in words if not _is_vocabulary(word)]
+    if not others:
+        return "\x01" not in outside or not re.search(r"\w\s*:|\n\s*\n", outside)
+    if any(word.lower() in _LABELS for word in others) or len(others) > 2 or ":" in outside:
+        return False
+    return True
+
+
+def _is_vocabulary(word: str) -> bool:
+    return word in _JOINING or is_unit_word(word) or word in FUNCTIONS or word in CONSTANTS or word in GREEK
+
+
+def _last_value(text: str) -> Found | None:
+    """The last mathematics or the last number, whichever ends later."""
+    spans = [span for span in _SPAN.finditer(text) if _is_mathematics(span)]
+    number = _last_number(text)
+    if spans:
+        last = spans[-1]
+        remainder = text[last.end() :]
+        if number is None or _last_number(remainder) is None:
+            return Found(_inside(last), "last mathematics")
+    return number
+
+
+def _inside(span: re.Match[str]) -> str:
+    return next(group for group in span.groups() if group is not None).strip()
+
+
+def _is_mathematics(span: re.Match[str]) -> bool:
+    """Whether what two dollars hold is mathematics, not the prose between two prices."""
+    if span.group(4) is None:
+        return True
+    inside = span.group(4)
+    words = [word for word in _WORD.findall(_INVISIBLE.sub(" ", inside)) if not _is_vocabulary(word)]
+    return len(words) < 2 and not (inside[-1:].isspace() and span.string[span.end() : span.end() + 1].isdigit())
+
+
+def _last_number(text: str) -> Found | None:
+    last = None
+    for match in _NUMBER.finditer(text):
+        if match.group():
+            last = match.group()
+    return Found(last.strip(), "last number") if last else None

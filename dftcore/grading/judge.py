@@ -1,0 +1,210 @@
+"""The checker: read both sides, compare them, say why.
+
+``check`` never raises and never runs anything it reads; ``explain`` tells the rule that decided and whether the
+comparison ended within its limits.
+
+Usage: ``check("1/2", r"so the answer is \\boxed{0.5}")`` is True.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from dftcore.grading.budget import Budget, OutOfBudget
+from dftcore.grading.compare import Comparison
+from dftcore.grading.extract import find_answer
+from dftcore.grading.nodes import Items, Node, Num, Seq, SetOf
+from dftcore.grading.parser import parse
+from dftcore.grading.policy import STRICT, Limits, Policy, policy_named
+from dftcore.grading.readings import is_finite
+from dftcore.grading.scalars import same_scalars
+from dftcore.grading.textform import text_key, tidy, word_key
+
+_PLAIN = re.compile(r"[-+]?\d{1,18}(?:\.\d{1,12})?")
+_DECIMAL_COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?![\d,])")
+_CACHED_LENGTH = 1_000
+_PARSE_SECONDS = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """``verdict``; the ``rule`` that decided; how each side was read; ``status`` ok, timeout, limit or error.
+
+    A status other than ok goes with a False verdict: the comparison did not end.
+    """
+
+    verdict: bool
+    rule: str
+    gold: str
+    prediction: str
+    status: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One side: the answer found in it (None: no answer) by which rule, and the key of its text."""
+
+    answer: str | None
+    rule: str
+    key: str
+
+    def describe(self, node: Node | None = None) -> str:
+        shown = (
+            "nothing" if self.answer is None else self.answer if len(self.answer) < 200 else self.answer[:197] + "..."
+        )
+        return f"{type(node).__name__.lower() if node is not None else 'text'} by {self.rule}: {shown}"
+
+
+def check(gold: str, prediction: str, policy: Policy | str | None = None) -> bool:
+    """Whether two answers are the same; each side is a bare answer or a whole completion.
+
+    Never raises, whatever the texts; a comparison that would pass its limits is False (``explain`` tells). An
+    unknown policy name raises ValueError.
+    """
+    return explain(gold, prediction, policy).verdict
+
+
+def extract_answer(completion: str) -> str | None:
+    """The answer that a completion states, as written in it, or None when it states none."""
+    if not isinstance(completion, str):
+        return None
+    try:
+        return find_answer(completion).text
+    except (RecursionError, MemoryError):
+        return None
+
+
+def explain(gold: str, prediction: str, policy: Policy | str | None = None) -> Explanation:
+    """What ``check`` decides, by which rule, and how each side was read. Raises only for an unknown policy name."""
+    chosen = policy_named(policy)
+    try:
+        return _explain(gold, prediction, chosen)
+    except OutOfBudget as stop:
+        return Explanation(False, "stopped", _shorten(gold), _shorten(prediction), stop.status)
+    except (RecursionError, MemoryError):
+        return Explanation(False, "stopped", _shorten(gold), _shorten(prediction), "limit")
+    except Exception as fault:  # the boundary of the package: a fault in it must not end a training run
+        return Explanation(False, f"fault: {type(fault).__name__}", _shorten(gold), _shorten(prediction), "error")
+
+
+def _shorten(text: object) -> str:
+    shown = str(text)
+    return shown if len(shown) < 200 else shown[:197] + "..."
+
+
+def _explain(gold: str, prediction: str, policy: Policy) -> Explanation:
+    left, right = _read(gold, policy), _read(prediction, policy)
+    if left.answer is None or right.answer is None:
+        same = left.rule == right.rule == "box not closed" and gold.strip() == prediction.strip()
+        return Explanation(same, "identical text" if same else "no answer", left.describe(), right.describe())
+    if _PLAIN.fullmatch(left.answer) and _PLAIN.fullmatch(right.answer):
+        rule = _same_plain(left.answer, right.answer, policy)
+        return Explanation(rule is not None, rule or "different values", left.describe(), right.describe())
+    budget = Budget(policy.limits.steps, policy.limits.seconds)
+    first = _parse(left.answer, policy.limits)
+    second = _parse(right.answer, policy.limits) if right.answer != left.answer else first
+    if not left.key or not right.key:
+        return Explanation(False, "no answer", left.describe(first), right.describe(second))
+    verdict, rule = _decide(left, first, right, second, policy, budget)
+    return Explanation(verdict, rule, left.describe(first), right.describe(second))
+
+
+def _same_plain(left: str, right: str, policy: Policy) -> str | None:
+    """Two numerals without any markup: by far the most common pair."""
+    first, second = _plain(left), _plain(right)
+    if first.value == second.value:
+        return "exact value"
+    return same_scalars(first, second, policy, Budget(1_000, 1.0))
+
+
+def _plain(text: str) -> Num:
+    whole, point, decimals = text.partition(".")
+    place = Fraction(1, 10 ** len(decimals)) if point else None
+    return Num(Fraction(int(whole + decimals), 10 ** len(decimals)), place)
+
+
+def _decide(
+    left: Reading, first: Node | None, right: Reading, second: Node | None, policy: Policy, budget: Budget
+) -> tuple[bool, str]:
+    for node in {first, second}:
+        if node is not None and not is_finite(node, policy.limits, budget):
+            return False, "not finite"
+    if left.key == right.key:
+        return True, "identical text"
+    if first is not None and second is not None:
+        verdict, rule = _compare(first, second, policy, budget)
+        if not verdict:
+            verdict, rule = _second_readings(left, first, right, second, policy, budget) or (verdict, rule)
+        return verdict, rule
+    same = word_key(tidy(left.answer or "")) == word_key(tidy(right.answer or "")) != ""
+    return same, "same words" if same else "different text"
+
+
+def _compare(first: Node, second: Node, policy: Policy, budget: Budget) -> tuple[bool, str]:
+    comparison = Comparison(policy, budget)
+    verdict = comparison.same(first, second)
+    return verdict, comparison.rule
+
+
+def _second_readings(
+    left: Reading, first: Node, right: Reading, second: Node, policy: Policy, budget: Budget
+) -> tuple[bool, str] | None:
+    """``1,234`` against a list is a list; under a policy that says so, ``1,22`` is 1.22."""
+    lists = (Items, SetOf, Seq)
+    for one, other in (((left, first), second), ((right, second), first)):
+        reading, node = one
+        text = reading.answer or ""
+        if "," not in text:
+            continue
+        if isinstance(other, lists) and not isinstance(node, lists):
+            again = _parse(text, policy.limits, False)
+            if again is not None and again != node and _compare(again, other, policy, budget)[0]:
+                return True, "commas separate"
+        if policy.decimal_comma and isinstance(node, Items) and _DECIMAL_COMMA.search(text):
+            again = _parse(_DECIMAL_COMMA.sub(r"\1.\2", text), policy.limits)
+            if again is not None and _compare(again, other, policy, budget)[0]:
+                return True, "decimal comma"
+    return None
+
+
+def _read(text: str, policy: Policy) -> Reading:
+    if not isinstance(text, str):
+        return Reading(None, "no text", "")
+    if len(text) > _CACHED_LENGTH:
+        return _read_text(text, policy.last_number)
+    return _read_cached(text, policy.last_number)
+
+
+def _read_text(text: str, last_number: bool) -> Reading:
+    stripped = text.strip()
+    if _PLAIN.fullmatch(stripped):
+        return Reading(stripped, "whole", stripped)
+    found = find_answer(text, last_number)
+    if found.text is None:
+        return Reading(None, found.rule, "")
+    answer = tidy(found.text) if len(found.text) <= STRICT.limits.chars else _last_member(found.text)
+    key = text_key(answer)
+    return Reading(answer if key else None, found.rule, key)
+
+
+def _last_member(text: str) -> str:
+    """A chain of equalities too long to parse, cut down to its ends; any other text as it is."""
+    members = text.split("=")
+    if len(members) > 2 and max(map(len, members)) < 100:
+        return tidy(members[0] + "=" + members[-1])
+    return text.strip()
+
+
+def _parse_text(text: str, limits: Limits, thousands: bool = True) -> Node | None:
+    return parse(text, limits, Budget(limits.steps, _PARSE_SECONDS), thousands)
+
+
+_read_cached = lru_cache(maxsize=4096)(_read_text)
+_parse_cached = lru_cache(maxsize=4096)(_parse_text)
+
+
+def _parse(text: str, limits: Limits, thousands: bool = True) -> Node | None:
+    return (_parse_cached if len(text) <= _CACHED_LENGTH else _parse_text)(text, limits, thousands)

@@ -1,0 +1,303 @@
+"""The structural half of the parser: lists, tuples, intervals, sets, relations, ratios, units and matrices.
+
+``parse`` turns one tidied answer into a node, or None when the text is not in the language of answers (it is then
+compared as text). Nothing is evaluated and nothing is looked up outside the package.
+
+Usage: ``parse(r"x \\in [0, \\frac{1}{2})", STRICT.limits, budget)``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dftcore.grading.budget import Budget
+from dftcore.grading.expressions import Expressions
+from dftcore.grading.nodes import (
+    DOTS,
+    EMPTY,
+    SCALARS,
+    Choice,
+    Const,
+    Func,
+    Items,
+    Matrix,
+    Node,
+    Quantity,
+    Ratio,
+    Relation,
+    Seq,
+    SetOf,
+    SetOp,
+    Words,
+)  # fmt: skip
+from dftcore.grading.policy import Limits
+from dftcore.grading.textform import text_key, word_key
+from dftcore.grading.tokens import Token, Unreadable, tokenize
+from dftcore.grading.units import PERCENT_WORDS, is_unit_word
+from dftcore.grading.vocabulary import CONSTANTS, DOT_COMMANDS, FUNCTIONS, GREEK, MATRICES, RELATIONS, SET_OPERATORS
+
+_CLOSING = {"(": (")", "]"), "[": ("]", ")"), "]": ("[",), "\\{": ("\\}",), "{": ("}",), "langle": ("rangle",)}
+_LETTER_OPTION = re.compile(r"^\(?([A-J])\)\.?\s*(\S.*)?$|^\(([A-J])\)$", re.DOTALL)
+_TEXT_WRAP = re.compile(
+    r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|bf|rm|textit)\s*\{\s*(\(?[A-J]\)?)[.:]?\s*\}|\\[, ~;:!]"
+)
+_CLOCK = re.compile(r"^\d{1,2}:\d\d$")
+# Words that start a condition or a remark, so what precedes is not a quantity with a unit.
+_REMARKS = frozenset(
+    [
+        "if",
+        "where",
+        "for",
+        "when",
+        "with",
+        "such",
+        "is",
+        "are",
+        "not",
+        "otherwise",
+        "only",
+        "while",
+        "since",
+        "as",
+        "because",
+        "no",
+        "none",
+    ]
+)
+_ALL_REALS = frozenset({"all real numbers", "all reals", "the set of all real numbers", "all real numbers x"})
+_NOTHING = frozenset(
+    {"empty set", "the empty set", "no solution", "no solutions", "no real solutions", "no real solution"}
+)
+
+
+class Parser(Expressions):
+    """Reads a whole answer."""
+
+    in_builder = False  # inside a set, where a bar means "such that"
+
+    def answer(self) -> Node:
+        """Everything up to the end."""
+        node = self._items(())
+        if self.next.kind != "stop":
+            raise Unreadable(f"{self.next.text} left over")
+        return node
+
+    def _items(self, closing: tuple[str, ...]) -> Node:
+        """Items up to ``closing``: one alone comes back as itself unless a separator followed it."""
+        self.deeper()
+        items: list[Node] = []
+        joiner = ""
+        while not (closing and self.at(*closing)) and self.next.kind != "stop":
+            items.append(self._item())
+            separator = self._separator()
+            if separator is None:
+                break
+            joiner = separator if not joiner or separator != "," else joiner
+        self.depth -= 1
+        if len(items) == 1 and not joiner:
+            return items[0]
+        if not items and not closing:
+            raise Unreadable("nothing")
+        return Items(tuple(items), joiner or ",")
+
+    def _separator(self) -> str | None:
+        """A comma, semicolon, "and" or "or", in any of their mixtures."""
+        joiner: str | None = None
+        while True:
+            if self.accept(",", ";", "&", "row"):
+                joiner = joiner or ","
+            elif self.next.kind == "word" and self.next.text in ("and", "or"):
+                joiner = self.take().text
+            elif self.at("wedge", "land", "vee", "lor"):
+                joiner = "and" if self.take().text in ("wedge", "land") else "or"
+            else:
+                return joiner
+
+    def _item(self) -> Node:
+        """A chain of relations between sets or scalars."""
+        args = [self._set()]
+        ops: list[str] = []
+        while True:
+            op = self._relation()
+            if op is None:
+                break
+            ops.append(op)
+            args.append(self._set())
+        return Relation(tuple(ops), tuple(args)) if ops else args[0]
+
+    def _relation(self) -> str | None:
+        token = self.next
+        if token.kind == "word" and token.text == "in":
+            self.take()
+            return "in"
+        if token.kind in ("op", "cmd") and token.text in RELATIONS:
+            self.take()
+            if token.text in ("<", ">") and self.accept("="):
+                return token.text + "="
+            return RELATIONS[token.text]
+        if token.text == "not" and self.ahead(1).text == "=":
+            self.take(), self.take()
+            return "!="
+        return None
+
+    def _set(self) -> Node:
+        left = self._measured()
+        while self.next.text in SET_OPERATORS and self.next.kind == "cmd":
+            op = SET_OPERATORS[self.take().text]
+            left = SetOp(op, left, self._measured())
+        if self.next == ("word", "U", self.next.spaced):  # plain-text union
+            self.take()
+            left = SetOp("union", left, self._set())
+        return left
+
+    def _measured(self) -> Node:
+        """A scalar with its unit, a ratio, or any bracketed value."""
+        if self.next.kind == "text":
+            return self._words()
+        if self.at(*DOT_COMMANDS, "...", "....") and self.ahead(1).text in (",", ";", ")", "\\}", "]", ""):
+            self.take()
+            return DOTS
+        node = self.additive()
+        if self.at(":") and not self.in_builder:
+            return self._ratio(node)
+        unit = self._unit(node)
+        return Quantity(self.scalar(node), unit) if unit else node
+
+    def _ratio(self, first: Node) -> Node:
+        items = [first]
+        start = self.position - 1
+        while self.accept(":"):
+            items.append(self.additive())
+        written = "".join(token.text for token in self.tokens[start : self.position])
+        return Ratio(tuple(map(self.scalar, items)), _CLOCK.match(written) is not None)
+
+    def _words(self) -> Node:
+        """Text where a value should be: words that name something, or an answer in words."""
+        text = self.take().text
+        if self.next.kind == "text":
+            text += " " + self.take().text
+        return Words(word_key(text))
+
+    def _unit(self, node: Node) -> str:
+        """What follows a scalar and is no more mathematics: ``\\text{ cm}^2``, ``miles per hour``, ``percent``."""
+        parts: list[str] = []
+        while True:
+            token = self.next
+            if token.kind == "text" or (token.kind == "word" and token.text not in ("and", "or", "in", "U")):
+                words = token.text.split()
+                if not parts and token.kind == "word" and not self._may_be_unit(node, token):
+                    raise Unreadable(f"word {token.text!r}")
+                if any(word.strip(".,").lower() in _REMARKS for word in words):
+                    raise Unreadable("a remark, not a unit")
+                parts.append(self.take().text)
+            elif parts and self.at("/", "cdot"):
+                parts.append(self.take().text)
+            elif parts and self.at("^"):
+                self.take()
+                parts[-1] += "^" + self.raw_group()
+            else:
+                break
+        unit = " ".join(parts).strip()
+        return "percent" if unit.lower() in PERCENT_WORDS or unit.lower() == "per cent" else unit
+
+    def _may_be_unit(self, node: Node, token: Token) -> bool:
+        return isinstance(node, (*SCALARS, Quantity)) and (is_unit_word(token.text) or len(token.text) > 3)
+
+    # -- brackets
+
+    def bracket(self, opening: str) -> Node:
+        """What a bracket, already opened, holds: a grouped scalar, a tuple, an interval, a set."""
+        bars, self.bars = self.bars, 0
+        builder, self.in_builder = self.in_builder, opening == "\\{"
+        inside = self._items(_CLOSING[opening])
+        if opening == "\\{" and self.at("|", "mid", ":", "vert"):
+            self.take()
+            self.in_builder = False
+            condition = self._items(("\\}",))
+            inside = condition if not isinstance(inside, Relation) else Items((inside, condition), "and")
+            self.expect("\\}")
+            self.bars, self.in_builder = bars, builder
+            return inside
+        closing = self.expect(*_CLOSING[opening]).text
+        self.bars, self.in_builder = bars, builder
+        return self._closed(opening, inside, closing)
+
+    def _closed(self, opening: str, inside: Node, closing: str) -> Node:
+        several = isinstance(inside, Items)
+        items = inside.items if isinstance(inside, Items) else (inside,)
+        if opening == "\\{":
+            return SetOf(items) if items else EMPTY
+        if opening == "{":
+            if not items:
+                raise Unreadable("empty group")
+            return SetOf(items) if several else inside
+        if opening == "]":
+            return Seq("(", items, ")")
+        if len(items) == 1 and isinstance(inside, Matrix):
+            return inside  # brackets drawn around an array
+        if opening == "(" and closing == ")" and (not several or (isinstance(inside, Items) and inside.joiner != ",")):
+            return inside
+        if (
+            opening == "["
+            and items
+            and all(isinstance(item, Seq) and item.opening == "[" for item in items)
+            and several
+        ):
+            return self._rows([item.items for item in items if isinstance(item, Seq)])
+        return Seq("(" if opening == "langle" else opening, items, ")" if closing == "rangle" else closing)
+
+    def matrix(self, name: str) -> Node:
+        """The rows of an environment whose ``\\begin`` is already taken."""
+        if name not in MATRICES:
+            raise Unreadable(f"environment {name}")
+        rows: list[tuple[Node, ...]] = []
+        row: list[Node] = []
+        while self.next.kind != "end":
+            if self.next.kind == "stop":
+                raise Unreadable("environment not closed")
+            if self.next.kind == "row":
+                self.take()
+                rows.append(tuple(row))
+                row = []
+            elif self.accept("&"):
+                continue
+            else:
+                row.append(self.scalar(self.additive()))
+        self.take()
+        rows.append(tuple(row))
+        matrix = self._rows([row for row in rows if row])
+        if name in ("vmatrix", "Vmatrix"):
+            return Func("det", (matrix,))
+        return matrix
+
+    def _rows(self, rows: list[tuple[Node, ...]]) -> Matrix:
+        if not rows or any(len(row) != len(rows[0]) for row in rows):
+            raise Unreadable("ragged matrix")
+        return Matrix(tuple(rows))
+
+
+def parse(text: str, limits: Limits, budget: Budget, thousands: bool = True) -> Node | None:
+    """The node that ``text`` (one tidied answer) stands for, or None. Raises only OutOfBudget."""
+    if not text or len(text) > limits.chars:
+        return None
+    option = _LETTER_OPTION.match(_TEXT_WRAP.sub(r"\1 ", text).strip())
+    if option:
+        content = option.group(2)
+        letter = option.group(1) or option.group(3)
+        if content is None or text_key(content):
+            return Choice(letter, parse(content, limits, budget) if content else None)
+    words = word_key(text)
+    if words in _ALL_REALS:
+        return Const("R")
+    if words in _NOTHING:
+        return EMPTY
+    if len(words) > 1 and words.isalpha() and words.isascii() and not _is_symbolic(text):
+        return Words(words)
+    try:
+        return Parser(tokenize(text, limits, thousands), limits, budget).answer()
+    except (Unreadable, RecursionError, ValueError, OverflowError):
+        return None
+
+
+def _is_symbolic(word: str) -> bool:
+    return word in FUNCTIONS or word in GREEK or word in CONSTANTS

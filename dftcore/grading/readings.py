@@ -1,0 +1,197 @@
+"""What a parsed answer says: names before values, chains of equalities, plus-or-minus, ellipses, finite or not.
+
+``x = 5`` names a value; ``x = 2+3 = 5 \\approx 5.0`` names its last exact member; ``2x + z = 1`` is an equation;
+``3 \\pm 1`` is the list ``4, 2``; ``1, 2, \\ldots, 5`` is written out.
+
+Usage: ``settle(parse(r"x = 3 \\pm 1", ...))``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from dftcore.grading.budget import Budget
+from dftcore.grading.exact import Undefined, rational
+from dftcore.grading.nodes import (
+    DOTS,
+    INFINITY,
+    MINUS_ONE,
+    ONE,
+    PLUS_MINUS,
+    SCALARS,
+    Add,
+    Const,
+    Func,
+    Items,
+    Matrix,
+    Mul,
+    Node,
+    Num,
+    Pow,
+    Ratio,
+    Relation,
+    Seq,
+    SetOf,
+    Sym,
+    Words,
+    children,
+    negate,
+    rebuild,
+    walk,
+)  # fmt: skip
+from dftcore.grading.policy import Limits
+from dftcore.grading.vocabulary import FUNCTIONS
+
+_KNOWN_FUNCTIONS = frozenset(FUNCTIONS.values()) | {"root", "sum", "prod", "int", "lim"}
+_MOST_WRITTEN_OUT = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Named(Node):
+    """``name = value``, with the relation it came from."""
+
+    name: Node
+    value: Node
+    relation: Relation
+
+
+def is_name(node: Node) -> bool:
+    """Whether a side of an equation only names the other: a symbol, ``f(x)``, ``|AB|``, ``(x, y)``, ``A:B``."""
+    if isinstance(node, (Sym, Words)):
+        return True
+    if isinstance(node, Func):
+        if node.name == "abs":
+            return _is_segment(node.args[0])
+        return node.name not in _KNOWN_FUNCTIONS and all(isinstance(arg, (Sym, Num, Const)) for arg in node.args)
+    if isinstance(node, (Seq, Ratio)):
+        return all(is_name(item) for item in node.items)
+    return _is_segment(node)
+
+
+def _is_segment(node: Node) -> bool:
+    """Products and quotients of capital letters (lengths such as ``AB`` or ``NO/BO``), and ``m\\angle A``."""
+    if isinstance(node, Pow) and node.exponent == MINUS_ONE:
+        return _is_segment(node.base)
+    if isinstance(node, Mul):
+        if node.factors[0] == Sym("m") and len(node.factors) == 2:
+            return isinstance(node.factors[1], Sym) and node.factors[1].name.startswith("angle")
+        return all(_is_segment(factor) for factor in node.factors)
+    return isinstance(node, Sym) and (node.name[0].isupper() or " " in node.name)
+
+
+def settle(node: Node) -> Node:
+    """The node with its relations and its lists resolved as the module says."""
+    if isinstance(node, Relation):
+        node = _resolved(node)
+    if isinstance(node, Items):
+        items = [settle(item) for item in node.items]
+        flat = [part for item in items for part in (item.items if isinstance(item, Items) else (item,))]
+        return Items(_written_out(tuple(flat)), node.joiner)
+    if isinstance(node, SetOf):
+        inside = settle(Items(node.items))
+        return SetOf(inside.items if isinstance(inside, Items) else (inside,))
+    if isinstance(node, Seq):
+        node = Seq(node.opening, _written_out(node.items), node.closing)
+    if isinstance(node, (Relation, Matrix)) or not any(part == PLUS_MINUS for part in walk(node)):
+        return node
+    return Items((substitute(node, PLUS_MINUS, ONE), substitute(node, PLUS_MINUS, MINUS_ONE)))
+
+
+def substitute(node: Node, old: Node, new: Node) -> Node:
+    return new if node == old else rebuild(node, lambda part: substitute(part, old, new))
+
+
+def _resolved(node: Relation) -> Node:
+    ops, args = node.ops, node.args
+    if "~" in ops:
+        cut = ops.index("~")
+        if cut == 0 and is_name(args[0]) and len(ops) == 1:
+            ops = ("=",)  # "x is about 3" gives x
+        else:
+            ops, args = ops[:cut], args[: cut + 1]
+    if not ops:
+        return settle(args[0])
+    if len(ops) == 1 and ops[0] == "in" and is_name(args[0]):
+        return Named(args[0], settle(args[1]), Relation(ops, args))
+    if set(ops) != {"="}:
+        return Relation(ops, args)
+    ends = Relation(("=",), (args[0], args[-1]))
+    if is_name(args[0]):
+        return Named(args[0], settle(args[-1]), ends)
+    if len(args) == 2 and is_name(args[1]):
+        return Named(args[1], settle(args[0]), ends)
+    return ends if len(args) == 2 or any(isinstance(part, Sym) for part in walk(node)) else Relation(ops, args)
+
+
+def _written_out(items: tuple[Node, ...]) -> tuple[Node, ...]:
+    """An ellipsis between members of an arithmetic progression of whole steps becomes those members."""
+    if items.count(DOTS) != 1 or not 2 <= items.index(DOTS) < len(items) - 1:
+        return items
+    at = items.index(DOTS)
+    near = items[:at] + (items[at + 1],)
+    if not all(isinstance(item, Num) for item in near):
+        return items
+    values = [item.value for item in near if isinstance(item, Num)]
+    step = values[1] - values[0]
+    gaps = {second - first for first, second in zip(values[:-1], values[1:-1], strict=False)}
+    if step == 0 or gaps != {step}:
+        return items
+    count = (values[-1] - values[-2]) / step
+    if count.denominator != 1 or not 1 <= count <= _MOST_WRITTEN_OUT:
+        return items
+    return items[:at] + tuple(Num(values[-2] + step * index) for index in range(1, int(count))) + items[at + 1 :]
+
+
+def is_infinite(node: Node) -> int:
+    """1 for plus infinity, -1 for minus infinity, else 0."""
+    if node == INFINITY:
+        return 1
+    return -1 if node == negate(INFINITY) else 0
+
+
+def is_finite(node: Node, limits: Limits, budget: Budget) -> bool:
+    """False for nan, for a division by zero anywhere, and for infinity used as a number; ``\\pm\\infty`` alone is
+    an answer. What is too large to compute counts as finite. Raises OutOfBudget."""
+    from dftcore.grading.exact import Residues, TooLarge
+    from dftcore.grading.numeric import constant_value, symbols
+
+    if node == Const("nan"):
+        return False
+    if is_infinite(node) or not isinstance(node, SCALARS):
+        return all(is_finite(part, limits, budget) for part in children(node) if part != INFINITY)
+    if isinstance(node, (Add, Mul, Pow)) and INFINITY in children(node):
+        return False
+    risky = any(isinstance(part, (Pow, Func, Const)) for part in walk(node))
+    if not risky:
+        return True
+    try:
+        if any(part == Const("nan") for part in walk(node)):
+            return False
+        rational(node, limits, budget)
+        if symbols(node):
+            Residues(2305843009213693921, limits, budget).of(node)
+        elif not all(isinstance(part, (Num, Add, Mul)) for part in walk(node)):
+            value = constant_value(node, budget)
+            return bool(value == value and abs(value) != float("inf"))
+    except Undefined:
+        return False
+    except (TooLarge, TypeError, ZeroDivisionError, KeyError, ValueError, OverflowError):
+        return True
+    return True
+
+
+def quotient(top: Node, bottom: Node) -> Node:
+    return Mul((top, Pow(bottom, MINUS_ONE)))
+
+
+def difference(left: Node, right: Node) -> Node:
+    return Add((left, negate(right)))
+
+
+def scaled(node: Node, factor: Fraction) -> Node:
+    """``factor`` times ``node``; a literal stays a literal and keeps its relative precision."""
+    if isinstance(node, Num):
+        place = node.unit_in_last_place
+        return Num(node.value * factor, abs(place * factor) if place is not None else None)
+    return node if factor == 1 else Mul((Num(factor), node))
