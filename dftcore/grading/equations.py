@@ -29,11 +29,11 @@ def same_relations(left: Relation, right: Relation, policy: Policy, budget: Budg
         return False
     if all(_same_side(first, second, policy, budget) for first, second in zip(left.args, right.args, strict=True)):
         return True
-    if set(left.ops) <= {"=", "!="} and len(left.ops) == 1:
-        if _same_side(left.args[0], right.args[1], policy, budget) and _same_side(
-            left.args[1], right.args[0], policy, budget
-        ):
-            return True
+    turned = reversed(right.args)
+    if left.ops in (("=",), ("!=",)) and all(
+        _same_side(*sides, policy, budget) for sides in zip(left.args, turned, strict=True)
+    ):
+        return True
     if len(left.ops) != 1 or not all(isinstance(arg, SCALARS) for arg in (*left.args, *right.args)):
         return False
     if left.ops[0] not in ("=", "!=", "<", "<="):

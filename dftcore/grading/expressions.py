@@ -1,7 +1,7 @@
-"""The arithmetic half of the parser: sums, products, powers, functions and their operands.
+"""The arithmetic half of the parser: sums, products and powers.
 
 Precedence, loosest first: ``+ - \\pm``; ``* / \\cdot`` and juxtaposition; unary minus; ``^`` and the postfix ``! ' %
-^\\circ``. ``1/2x`` is ``(1/2) x``. ``2\\frac{1}{3}`` and ``2 1/3`` are mixed numbers; ``4 10/3`` is unreadable.
+^\\circ``. ``1/2x`` is ``(1/2) x``.
 
 Usage: ``Parser(tokens, limits, budget).additive()``.
 """
@@ -12,13 +12,9 @@ from fractions import Fraction
 
 from dftcore.grading.nodes import (
     DOTS,
-    INFINITY,
     MINUS_ONE,
     PLUS_MINUS,
-    SCALARS,
     Add,
-    Based,
-    Const,
     Func,
     Matrix,
     Mul,
@@ -26,70 +22,22 @@ from dftcore.grading.nodes import (
     Num,
     Pow,
     Quantity,
-    Seq,
-    SetOf,
     Sym,
     negate,
-)  # fmt: skip
-from dftcore.grading.reader import Reader
+)
+from dftcore.grading.operands import MAX_EXPONENT, STARTING_COMMANDS, Operands, is_integer, multiply
 from dftcore.grading.tokens import Token, Unreadable
 from dftcore.grading.units import is_unit_word
-from dftcore.grading.vocabulary import (
-    ADORNMENTS,
-    CONSTANTS,
-    DIVIDE,
-    DOT_COMMANDS,
-    FUNCTIONS,
-    GREEK,
-    INVERSES,
-    NEEDS_BRACKET,
-    NUMBER_SETS,
-    TIMES,
-)  # fmt: skip
+from dftcore.grading.vocabulary import CONSTANTS, DIVIDE, DOT_COMMANDS, TIMES, words
 
-_FRACTIONS = frozenset({"frac", "dfrac", "tfrac", "cfrac"})
-_BINOMIALS = frozenset({"binom", "dbinom", "tbinom"})
 _OPENING = frozenset({"(", "[", "{", "\\{", "|", "langle", "lfloor", "lceil", "lvert", "lVert", "vert"})
-_BIG_OPERATORS = frozenset({"sum", "prod", "int", "lim"})
 _SEPARATORS = frozenset({"and", "or", "in"})
-_CALLED = frozenset("fghFGH")  # letters that are functions even before a compound argument
-_MAX_EXPONENT = 5_000
 # Two-letter words that are a unit straight after a number, and hardly ever a product.
-_SHORT_UNITS = frozenset(
-    ["cm", "mm", "km", "kg", "ft", "in", "yd", "lb", "oz", "hr", "mi", "Hz", "kW", "kJ", "mL", "nm", "eV", "cc"]
-)
+_SHORT_UNITS = words("cm mm km kg ft in yd lb oz hr mi Hz kW kJ mL nm eV cc")
 
 
-def numeral(text: str) -> Num:
-    """A numeral token as a number that remembers its precision."""
-    mantissa, _, exponent = text.lower().partition("e")
-    power = int(exponent or 0)
-    if abs(power) > _MAX_EXPONENT:
-        raise Unreadable("exponent")
-    whole, point, decimals = mantissa.partition(".")
-    value = Fraction(int((whole + decimals) or 0)) * Fraction(10) ** (power - len(decimals))
-    if not point and not exponent:
-        return Num(value)
-    return Num(value, Fraction(10) ** (power - len(decimals)))
-
-
-def multiply(left: Node, right: Node) -> Node:
-    factors = (*(left.factors if isinstance(left, Mul) else (left,)), right)
-    return Mul(factors)
-
-
-def is_integer(node: Node) -> bool:
-    return isinstance(node, Num) and node.unit_in_last_place is None and node.value.denominator == 1
-
-
-class Expressions(Reader):
+class Expressions(Operands):
     """Reads scalars (and sums and products of matrices). Brackets are read by the other half."""
-
-    def bracket(self, opening: str) -> Node:
-        raise NotImplementedError
-
-    def matrix(self, name: str) -> Node:
-        raise NotImplementedError
 
     # -- sums and products
 
@@ -131,14 +79,6 @@ class Expressions(Reader):
             return negate(self.scalar(node))
         return multiply(sign, self.scalar(node))
 
-    def scalar(self, node: Node) -> Node:
-        """``node`` as an operand: single brackets open up; collections, words and relations do not compute."""
-        if isinstance(node, Seq) and len(node.items) == 1 and (node.opening, node.closing) == ("[", "]"):
-            node = node.items[0]
-        if isinstance(node, (*SCALARS, Quantity, Matrix)):
-            return node
-        raise Unreadable(f"arithmetic on {type(node).__name__}")
-
     def product(self) -> Node:
         result = self.power()
         while True:
@@ -150,7 +90,7 @@ class Expressions(Reader):
             elif token.text in DIVIDE and token.kind in ("op", "cmd"):
                 self.take()
                 result = multiply(self.scalar(result), Pow(self.scalar(self._factor()), MINUS_ONE))
-            elif self._starts_factor(token, result):
+            elif self.starts_factor(token, result):
                 right = self.power()
                 if isinstance(right, Num):
                     raise Unreadable("two numbers side by side")
@@ -169,17 +109,18 @@ class Expressions(Reader):
 
     def _scientific(self, left: Node, right: Node) -> Node:
         """``3.8 * 10^{35}`` is one decimal literal, not a product."""
-        mantissa, negative = (left.factors[1], True) if isinstance(left, Mul) and len(left.factors) == 2 and left.factors[0] == MINUS_ONE else (left, False)  # fmt: skip
+        negative = isinstance(left, Mul) and len(left.factors) == 2 and left.factors[0] == MINUS_ONE
+        mantissa = left.factors[1] if negative and isinstance(left, Mul) else left
         if isinstance(mantissa, Num) and isinstance(right, Pow) and right.base == Num(Fraction(10)):
             power = right.exponent
-            if is_integer(power) and isinstance(power, Num) and abs(power.value) <= _MAX_EXPONENT:
+            if is_integer(power) and isinstance(power, Num) and abs(power.value) <= MAX_EXPONENT:
                 scale = Fraction(10) ** int(power.value)
                 place = mantissa.unit_in_last_place
                 folded = Num(mantissa.value * scale, place * scale if place is not None else None)
                 return negate(folded) if negative else folded
         return multiply(left, right)
 
-    def _starts_factor(self, token: Token, left: Node) -> bool:
+    def starts_factor(self, token: Token, left: Node) -> bool:
         if token.kind == "num":
             return True
         if token.kind == "word":
@@ -192,12 +133,7 @@ class Expressions(Reader):
             return token.text in _OPENING and not (token.text == "[" and isinstance(left, Matrix))
         if token.kind != "cmd":
             return False
-        name = token.text
-        return (
-            name in FUNCTIONS or name in GREEK or name in CONSTANTS or name in _FRACTIONS or name in _BINOMIALS
-            or name in _OPENING or name in ADORNMENTS or name in _BIG_OPERATORS or name in DOT_COMMANDS
-            or name in ("sqrt", "angle", "triangle", "boxed", "fbox")
-        ) and not (name in CONSTANTS and CONSTANTS[name] == "empty")  # fmt: skip
+        return token.text in STARTING_COMMANDS or token.text in _OPENING
 
     def _is_unit(self, token: Token, left: Node) -> bool:
         if not is_unit_word(token.text) or isinstance(left, Sym):
@@ -219,9 +155,9 @@ class Expressions(Reader):
         while True:
             self.budget.spend()
             if self.accept("'"):
-                node = self._renamed(node, "'")
+                node = self.renamed(node, "'")
             elif self.at("_"):
-                node = self._subscripted(node)
+                node = self.subscripted(node)
             elif self.accept("!"):
                 node = Func("factorial", (self.scalar(node),))
             elif self.accept("%"):
@@ -241,10 +177,10 @@ class Expressions(Reader):
                 self.take()
             return Quantity(self.scalar(node), unit)
         if self.accept("prime") or self._accept_braced("prime"):
-            return self._renamed(node, "'")
+            return self.renamed(node, "'")
         exponent = self.scalar(self.script())
         if self.at("_"):
-            node = self._subscripted(node)
+            node = self.subscripted(node)
         if self.at("^", "**"):
             self.take()
             exponent = self._raised(exponent)
@@ -269,251 +205,3 @@ class Expressions(Reader):
             self.push(Token("word", word.text[0], False), Token("word", word.text[1:], False))
         node = self.primary()
         return Func("factorial", (node,)) if self.at("!") and self.take() else node
-
-    def _subscripted(self, node: Node) -> Node:
-        self.expect("_")
-        script = self.raw_group()
-        if isinstance(node, Num) and is_integer(node):
-            base = {"two": "2", "three": "3", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}.get(
-                script, script
-            )
-            if not base.isdigit() or len(base) > 3:
-                raise Unreadable("base")
-            return Based(str(node.value), int(base))
-        return self._renamed(node, "_" + script)
-
-    def _renamed(self, node: Node, suffix: str) -> Node:
-        if isinstance(node, Const) and len(node.name) == 1:
-            node = Sym(node.name)
-        if isinstance(node, Sym):
-            return Sym(node.name + suffix)
-        if isinstance(node, Func) and suffix == "'":
-            return Func(node.name + "'", node.args)
-        raise Unreadable("script on a compound expression")
-
-    # -- operands
-
-    def primary(self) -> Node:
-        self.budget.spend()
-        token = self.take()
-        if token.kind == "num":
-            return self._number(token)
-        if token.kind == "word":
-            return self._word(token)
-        if token.kind == "begin":
-            return self.matrix(token.text)
-        if token.kind in ("op", "cmd"):
-            name = token.text
-            if name == "{":
-                return self.group(may_be_set=True)
-            if name in ("|", "lvert", "vert", "lVert"):
-                return self._absolute()
-            if name in ("(", "[", "]", "\\{", "langle"):
-                return self.bracket(name)
-            if token.kind == "cmd":
-                return self._command(name)
-            if name in ("\\$", "$"):
-                return Quantity(self.scalar(self.power()), "dollar")
-        raise Unreadable(f"{token.text or 'end'} where a value should be")
-
-    def _number(self, token: Token) -> Node:
-        value = numeral(token.text)
-        if not is_integer(value):
-            return value
-        after = self.next
-        if after.kind == "cmd" and after.text in _FRACTIONS:
-            start = self.position
-            self.take()
-            top, bottom = self._argument(), self._argument()
-            if is_integer(top) and is_integer(bottom):
-                return self._mixed(value, top, bottom)
-            self.position = start
-        elif after.kind == "num" and after.spaced and self.ahead(1).text == "/" and self.ahead(2).kind == "num":
-            top = numeral(self.take().text)
-            self.take()
-            return self._mixed(value, top, numeral(self.take().text))
-        return value
-
-    def _mixed(self, whole: Num, top: Node, bottom: Node) -> Node:
-        if isinstance(top, Num) and isinstance(bottom, Num) and is_integer(top) and is_integer(bottom):
-            if 0 < top.value < bottom.value:
-                return Num(whole.value + top.value / bottom.value)
-        raise Unreadable("not a mixed number")
-
-    def _word(self, token: Token) -> Node:
-        word = token.text
-        if word in CONSTANTS:
-            return INFINITY if CONSTANTS[word] == "infinity" else Const(CONSTANTS[word])
-        if word in FUNCTIONS and (word not in NEEDS_BRACKET or self.at("(", "{", "[")):
-            return self.function(FUNCTIONS[word])
-        if word in ("e", "i"):
-            return Const(word)
-        if len(word) == 1 or word in GREEK:
-            return self._symbol(word)
-        for cut in range(1, min(4, len(word))):
-            if word[cut:] in FUNCTIONS and len(word) - cut > 1:
-                self.push(*(Token("word", char, False) for char in word[:cut]), Token("word", word[cut:], False))
-                return self._word(self.take())
-        if len(word) <= 3:
-            self.push(*(Token("word", char, False) for char in word))
-            return self._word(self.take())
-        return Sym(word)
-
-    def _symbol(self, name: str) -> Node:
-        """A variable, or an unknown function applied: ``f(x+1)``, ``u(t)``, ``I(0)``, but ``n(n+1)`` is a product."""
-        node: Node = Sym(name)
-        while self.at("_", "'"):
-            node = self._subscripted(node) if self.at("_") else self._renamed(node, self.take().text)
-        if not self.at("("):
-            return node
-        start, bars, depth = self.position, self.bars, self.depth
-        self.take()
-        argument = self.bracket("(")
-        args = argument.items if isinstance(argument, Seq) else (argument,)
-        simple = all(isinstance(arg, (Sym, Const)) or is_integer(arg) for arg in args)
-        round_ = not isinstance(argument, Seq) or argument.closing == ")"
-        if round_ and isinstance(node, Sym) and (simple or len(args) > 1 or name in _CALLED):
-            return Func(node.name, args)
-        self.position, self.bars, self.depth = start, bars, depth
-        return node
-
-    def _absolute(self) -> Node:
-        self.bars += 1
-        inside = self.additive()
-        self.expect("|", "rvert", "vert", "rVert")
-        self.bars -= 1
-        return Func("det" if isinstance(inside, Matrix) else "abs", (self.scalar(inside),))
-
-    def group(self, may_be_set: bool = False) -> Node:
-        """The inside of braces, whose opening is already taken."""
-        bars, self.bars = self.bars, 0
-        inside = self.bracket("{") if may_be_set else self.additive()
-        if not may_be_set:
-            if self.at("choose", "over"):
-                name = self.take().text
-                other = self.scalar(self.additive())
-                inside = self.scalar(inside)
-                inside = Func("binom", (inside, other)) if name == "choose" else multiply(inside, Pow(other, MINUS_ONE))
-            self.expect("}")
-        self.bars = bars
-        return inside
-
-    def _argument(self) -> Node:
-        """A LaTeX argument: a group, or one digit or letter."""
-        if self.accept("{"):
-            return self.scalar(self.group())
-        if self.next.kind in ("num", "word") and len(self.next.text) > 1:
-            token = self.take()
-            self.push(token._replace(text=token.text[0]), Token(token.kind, token.text[1:], False))
-            first = self.take()
-            return numeral(first.text) if first.kind == "num" else self._word(first)
-        return self.scalar(self.primary())
-
-    def _command(self, name: str) -> Node:
-        if name in _FRACTIONS:
-            top, bottom = self._argument(), self._argument()
-            return multiply(top, Pow(bottom, MINUS_ONE))
-        if name in _BINOMIALS:
-            return Func("binom", (self._argument(), self._argument()))
-        if name == "sqrt":
-            return self._root()
-        if name in CONSTANTS:
-            return Const(CONSTANTS[name])
-        if name in FUNCTIONS and (name not in NEEDS_BRACKET or self.at("(", "{", "[", "\\{", "_")):
-            return self.function(FUNCTIONS[name])
-        if name in ("lfloor", "lceil"):
-            inside = self.scalar(self.additive())
-            self.expect("rfloor" if name == "lfloor" else "rceil")
-            return Func("floor" if name == "lfloor" else "ceil", (inside,))
-        if name in _BIG_OPERATORS:
-            return self._big_operator(name)
-        if name in ("boxed", "fbox") and self.accept("{"):
-            return self.group()
-        if name in ("angle", "triangle"):
-            return Sym(name + " " + (self.take().text if self.next.kind == "word" else self.raw_group()))
-        if name in ADORNMENTS:
-            return self._symbol(name + " " + self.raw_group())
-        if name == "Delta" and self.next.kind == "word" and len(self.next.text) == 1:
-            return self._symbol("Delta" + self.take().text)
-        if name in GREEK:
-            return self._symbol(name)
-        if name in DOT_COMMANDS:
-            return DOTS
-        if name.startswith("set:") and name[4:] in NUMBER_SETS:
-            if self.at("^", "_"):
-                raise Unreadable("a power of a set")
-            return Const(name[4:])
-        raise Unreadable(f"\\{name}")
-
-    def _root(self) -> Node:
-        index: Node | None = None
-        if self.accept("["):
-            index = self.scalar(self.additive())
-            self.expect("]")
-        if self.accept("{"):
-            inside = self.scalar(self.group())
-        else:
-            inside = self.scalar(self.primary())
-        return Func("sqrt", (inside,)) if index is None else Func("root", (inside, index))
-
-    def function(self, name: str) -> Node:
-        """A known function: its scripts, then a bracketed or a bare argument."""
-        power: Node | None = None
-        base: Node | None = None
-        while self.at("^", "_", "**"):
-            if self.take().text == "_":
-                base = self.scalar(self.script())
-            else:
-                power = self.scalar(self.script())
-        if power == MINUS_ONE and name in INVERSES:
-            name, power = INVERSES[name], None
-        if name == "sqrt":
-            result: Node = self._root()
-        else:
-            result = self._applied(name, self._arguments(), base)
-        return result if power is None else Pow(result, power)
-
-    def _applied(self, name: str, args: tuple[Node, ...], base: Node | None) -> Node:
-        if name == "exp" and len(args) == 1:
-            return Pow(Const("e"), args[0])
-        if name == "cbrt" and len(args) == 1:
-            return Func("root", (args[0], Num(Fraction(3))))
-        if base is not None:
-            args = (*args, base)
-        return Func(name, args)
-
-    def _arguments(self) -> tuple[Node, ...]:
-        if self.at("(", "\\{", "["):
-            inside = self.bracket(self.take().text)
-            if isinstance(inside, (Seq, SetOf)):
-                return tuple(map(self.scalar, inside.items))
-            return (self.scalar(inside),)
-        if self.accept("{"):
-            return (self.scalar(self.group()),)
-        node = self.scalar(self.power())
-        while self._starts_factor(self.next, node) and not self._starts_function():
-            node = multiply(node, self.scalar(self.power()))
-        return (node,)
-
-    def _starts_function(self) -> bool:
-        return (self.next.text in FUNCTIONS and self.next.text not in NEEDS_BRACKET) or self.at("(", "[", "begin")
-
-    def _big_operator(self, name: str) -> Node:
-        """Sums and products keep their bounds; integrals and limits keep everything under their sign as one name."""
-        low: Node | None = None
-        variable, high, under = "", None, ""
-        while self.at("^", "_"):
-            if self.take().text == "^":
-                high = self.scalar(self.script())
-            elif name in ("sum", "prod") and self.at("{"):
-                self.take()
-                variable = self.take().text
-                self.expect("=")
-                low = self.scalar(self.additive())
-                self.expect("}")
-            else:
-                under = self.raw_group()
-        body = self.scalar(self.product())
-        if low is not None and high is not None:
-            return Func(name, (Sym(variable), low, high, body))
-        return Func(name, (Sym(under), body) if high is None else (Sym(under), high, body))

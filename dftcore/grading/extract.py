@@ -19,7 +19,7 @@ import re
 from typing import NamedTuple
 
 from dftcore.grading.units import is_unit_word
-from dftcore.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK
+from dftcore.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, words
 
 
 class Found(NamedTuple):
@@ -55,34 +55,16 @@ _NUMBER = re.compile(
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?:'[a-z]+)?")
 _INVISIBLE = re.compile(r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|operatorname|begin|end)\s*\{[^{}]*\}")
-_LABELS = frozenset(
-    [
-        "answer",
-        "answers",
-        "solution",
-        "solutions",
-        "result",
-        "value",
-        "is",
-        "are",
-        "equals",
-        "so",
-        "thus",
-        "therefore",
-        "hence",
-        "final",
-        "get",
-        "have",
-        "find",
-        "obtain",
-    ]
+_LABELS = words(
+    "answer answers solution solutions result value is are equals so thus therefore hence final get have find obtain"
 )
 _JOINING = frozenset(["and", "or", "in"])
 _CLAUSE = re.compile(
     r"(?:\bis\b|\bare\b|\bequals\b|\bto be\b|=)\s+(?!not\b)(?!.*(?:\bis\b|\bare\b|\bequals\b))", re.DOTALL
 )
 _LEADING_FILLER = re.compile(
-    r"^(?:\s|\*\*|:|=|(?:that|thus|therefore|so|simply|just|approximately|about|exactly|then|the|is|are|final answer|answer)\b)+",
+    r"^(?:\s|\*\*|:|=|(?:that|thus|therefore|so|simply|just|approximately|about|exactly|then|the|is|are|final answer"
+    r"|answer)\b)+",
     re.IGNORECASE,
 )
 
@@ -240,9 +222,7 @@ def is_whole(text: str) -> bool:
     others = [word for word in words if not _is_vocabulary(word)]
     if not others:
         return "\x01" not in outside or not re.search(r"\w\s*:|\n\s*\n", outside)
-    if any(word.lower() in _LABELS for word in others) or len(others) > 2 or ":" in outside:
-        return False
-    return True
+    return len(others) <= 2 and ":" not in outside and not any(word.lower() in _LABELS for word in others)
 
 
 def _is_vocabulary(word: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 from dftcore.grading.budget import Budget
 from dftcore.grading.exact import TooLarge, Undefined
 from dftcore.grading.nodes import Add, Const, Func, Matrix, Mul, Node, Num, Pow, Quantity, Sym, walk
+from dftcore.grading.vocabulary import INVERSES
 
 _DIGITS = 50
 _MOST_DIGITS = 1_500
@@ -233,8 +234,8 @@ class Evaluator:
 
 
 _SAME_NAME = {
-    **{name: name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch")},
-    **{"arc" + name: "a" + name for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "sech", "csch")},
+    **{name: name for name in INVERSES},
+    **{inverse: "a" + name for name, inverse in INVERSES.items()},
     "sgn": "sign", "arg": "arg",
 }  # fmt: skip
 

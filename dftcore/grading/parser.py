@@ -34,7 +34,16 @@ from dftcore.grading.policy import Limits
 from dftcore.grading.textform import text_key, word_key
 from dftcore.grading.tokens import Token, Unreadable, tokenize
 from dftcore.grading.units import PERCENT_WORDS, is_unit_word
-from dftcore.grading.vocabulary import CONSTANTS, DOT_COMMANDS, FUNCTIONS, GREEK, MATRICES, RELATIONS, SET_OPERATORS
+from dftcore.grading.vocabulary import (
+    CONSTANTS,
+    DOT_COMMANDS,
+    FUNCTIONS,
+    GREEK,
+    MATRICES,
+    RELATIONS,
+    SET_OPERATORS,
+    words,
+)
 
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), "]": ("[",), "\\{": ("\\}",), "{": ("}",), "langle": ("rangle",)}
 _LETTER_OPTION = re.compile(r"^\(?([A-J])\)\.?\s*(\S.*)?$|^\(([A-J])\)$", re.DOTALL)
@@ -43,27 +52,7 @@ _TEXT_WRAP = re.compile(
 )
 _CLOCK = re.compile(r"^\d{1,2}:\d\d$")
 # Words that start a condition or a remark, so what precedes is not a quantity with a unit.
-_REMARKS = frozenset(
-    [
-        "if",
-        "where",
-        "for",
-        "when",
-        "with",
-        "such",
-        "is",
-        "are",
-        "not",
-        "otherwise",
-        "only",
-        "while",
-        "since",
-        "as",
-        "because",
-        "no",
-        "none",
-    ]
-)
+_REMARKS = words("if where for when with such is are not otherwise only while since as because no none")
 _ALL_REALS = frozenset({"all real numbers", "all reals", "the set of all real numbers", "all real numbers x"})
 _NOTHING = frozenset(
     {"empty set", "the empty set", "no solution", "no solutions", "no real solutions", "no real solution"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from dftcore.grading.budget import Budget
 from dftcore.grading.exact import Undefined, rational
@@ -129,12 +130,12 @@ def _written_out(items: tuple[Node, ...]) -> tuple[Node, ...]:
     if items.count(DOTS) != 1 or not 2 <= items.index(DOTS) < len(items) - 1:
         return items
     at = items.index(DOTS)
-    near = items[:at] + (items[at + 1],)
+    near = (*items[:at], items[at + 1])
     if not all(isinstance(item, Num) for item in near):
         return items
     values = [item.value for item in near if isinstance(item, Num)]
     step = values[1] - values[0]
-    gaps = {second - first for first, second in zip(values[:-1], values[1:-1], strict=False)}
+    gaps = {second - first for first, second in pairwise(values[:-1])}
     if step == 0 or gaps != {step}:
         return items
     count = (values[-1] - values[-2]) / step

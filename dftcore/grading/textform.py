@@ -1,4 +1,4 @@
-"""Text-level tidying: outer wrapping, doubled backslashes, redundant brackets, and the key that identical answers share.
+"""Text-level tidying: wrapping, doubled backslashes, redundant brackets, and the key that identical answers share.
 
 Usage: ``text_key(r"$\\dfrac{1}{2}$ ") == text_key(r"\\frac{1}{2}")``.
 """

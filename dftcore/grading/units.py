@@ -23,29 +23,35 @@ _PREFIXES = {
     "deci": -1,
 }
 _SHORT_PREFIXES = {"k": 3, "c": -2, "m": -3, "n": -9, "M": 6, "G": 9, "p": -12, "d": -1}
-_LONG = {"meter": "m", "metre": "m", "gram": "g", "second": "s", "liter": "L", "litre": "L", "joule": "J", "watt": "W",
-         "newton": "N", "volt": "V", "ampere": "A", "hertz": "Hz", "pascal": "Pa", "mole": "mol", "electronvolt": "eV",
-         "ohm": "ohm", "farad": "F", "coulomb": "C", "tesla": "T", "kelvin": "K", "calorie": "cal", "parsec": "pc"}  # fmt: skip
-_SHORT = {"m": ("length", 1), "g": ("mass", 1), "s": ("time", 1), "L": ("volume", 1), "J": ("energy", 1),
-          "W": ("power", 1), "N": ("force", 1), "V": ("voltage", 1), "A": ("current", 1), "Hz": ("frequency", 1),
-          "Pa": ("pressure", 1), "mol": ("amount", 1), "eV": ("electronvolt", 1), "ohm": ("resistance", 1),
-          "F": ("capacitance", 1), "C": ("charge", 1), "T": ("field", 1), "K": ("temperature", 1), "cal": ("calorie", 1),
-          "pc": ("parsec", 1)}  # fmt: skip
-_OTHERS: dict[str, tuple[str, Fraction]] = {
-    "inch": ("length", Fraction(254, 10000)), "in": ("length", Fraction(254, 10000)), "foot": ("length", Fraction(3048, 10000)),
-    "feet": ("length", Fraction(3048, 10000)), "ft": ("length", Fraction(3048, 10000)), "yard": ("length", Fraction(9144, 10000)),
-    "yd": ("length", Fraction(9144, 10000)), "mile": ("length", Fraction(1609344, 1000)), "mi": ("length", Fraction(1609344, 1000)),
-    "minute": ("time", Fraction(60)), "min": ("time", Fraction(60)), "hour": ("time", Fraction(3600)), "hr": ("time", Fraction(3600)),
-    "sec": ("time", Fraction(1)), "day": ("time", Fraction(86400)), "week": ("time", Fraction(604800)),
-    "month": ("month", Fraction(1)), "year": ("month", Fraction(12)), "yr": ("month", Fraction(12)),
-    "pound": ("pound", Fraction(1)), "lb": ("pound", Fraction(1)), "ounce": ("pound", Fraction(1, 16)), "oz": ("pound", Fraction(1, 16)),
-    "ton": ("ton", Fraction(1)), "dollar": ("dollar", Fraction(1)), "usd": ("dollar", Fraction(1)), "cent": ("dollar", Fraction(1, 100)),
-    "euro": ("euro", Fraction(1)), "yen": ("yen", Fraction(1)), "gallon": ("gallon", Fraction(1)), "gal": ("gallon", Fraction(1)),
-    "quart": ("gallon", Fraction(1, 4)), "pint": ("gallon", Fraction(1, 8)), "cup": ("gallon", Fraction(1, 16)),
-    "degree": ("degree", Fraction(1)), "deg": ("degree", Fraction(1)), "radian": ("radian", Fraction(1)), "rad": ("radian", Fraction(1)),
-    "unit": ("unit", Fraction(1)), "percent": ("percent", Fraction(1)), "angstrom": ("length", Fraction(1, 10**10)),
-    "dozen": ("dozen", Fraction(1)), "acre": ("acre", Fraction(1)), "rpm": ("rpm", Fraction(1)),
-}  # fmt: skip
+# Units that take prefixes: symbol, dimension, names.
+_METRIC = """
+m length meter metre / g mass gram / s time second / L volume liter litre / J energy joule / W power watt
+N force newton / V voltage volt / A current ampere amp / Hz frequency hertz / Pa pressure pascal / mol amount mole
+eV electronvolt electronvolt / ohm resistance / F capacitance farad / C charge coulomb / T field tesla
+K temperature kelvin / cal calorie calorie / pc parsec parsec
+"""
+# Units that do not: dimension, then names and sizes.
+_PLAIN = """
+length inch 0.0254 in 0.0254 foot 0.3048 feet 0.3048 ft 0.3048 yard 0.9144 yd 0.9144 mile 1609.344 mi 1609.344
+length angstrom 1e-10 / time minute 60 min 60 hour 3600 hr 3600 sec 1 day 86400 week 604800
+month month 1 year 12 yr 12 / pound pound 1 lb 1 ounce 1/16 oz 1/16 / ton ton 1 / dozen dozen 1 / acre acre 1
+dollar dollar 1 usd 1 cent 1/100 / euro euro 1 / yen yen 1 / gallon gallon 1 gal 1 quart 1/4 pint 1/8 cup 1/16
+degree degree 1 deg 1 / radian radian 1 rad 1 / unit unit 1 / percent percent 1 / rpm rpm 1
+"""
+_LONG: dict[str, str] = {}  # name to symbol
+_SHORT: dict[str, str] = {}  # symbol to dimension
+for _entry in _METRIC.replace("\n", "/").split("/"):
+    if _entry.strip():
+        _symbol, _dimension, *_names = _entry.split()
+        _SHORT[_symbol] = _dimension
+        _LONG |= dict.fromkeys(_names, _symbol)
+_OTHERS: dict[str, tuple[str, Fraction]] = {}
+for _entry in re.split(r"\n| / ", _PLAIN):
+    if _entry.strip():
+        _dimension, *_pairs = _entry.split()
+        _OTHERS |= {
+            _name: (_dimension, Fraction(_size)) for _name, _size in zip(_pairs[::2], _pairs[1::2], strict=True)
+        }
 _COMPOUND = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "kmph": "km/hour", "cc": "cm^3", "sq": "square"}
 PERCENT_WORDS = frozenset({"percent", "percentage", "pct", "percents"})
 _SPLIT = re.compile(r"\s*(/|\bper\b|\*|\\cdot|\\times|\s|-)\s*")
@@ -60,15 +66,15 @@ def _simple(name: str) -> tuple[str, Fraction] | None:
             if form in _OTHERS:
                 return _OTHERS[form]
             if form in _LONG:
-                return _SHORT[_LONG[form]][0], Fraction(1)
+                return _SHORT[_LONG[form]], Fraction(1)
             for prefix, power in _PREFIXES.items():
                 rest = form.removeprefix(prefix)
                 if rest != form and rest in _LONG:
-                    return _SHORT[_LONG[rest]][0], Fraction(10) ** power
+                    return _SHORT[_LONG[rest]], Fraction(10) ** power
     if name in _SHORT:
-        return _SHORT[name][0], Fraction(1)
+        return _SHORT[name], Fraction(1)
     if name[:1] in _SHORT_PREFIXES and name[1:] in _SHORT:
-        return _SHORT[name[1:]][0], Fraction(10) ** _SHORT_PREFIXES[name[0]]
+        return _SHORT[name[1:]], Fraction(10) ** _SHORT_PREFIXES[name[0]]
     return None
 
 

@@ -5,6 +5,12 @@ Usage: ``FUNCTIONS["asin"]`` is ``"arcsin"``; ``to_latex("≤")`` is ``" \\le "`
 
 from __future__ import annotations
 
+
+def words(text: str) -> frozenset[str]:
+    """A set of words, written as one string."""
+    return frozenset(text.split())
+
+
 _TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc")
 FUNCTIONS: dict[str, str] = {
     name: name
@@ -24,63 +30,10 @@ INVERSES = {name: "arc" + name for name in (*_TRIGONOMETRIC, *(name + "h" for na
 # Greek letters that are also functions stay letters unless a bracket follows.
 NEEDS_BRACKET = frozenset({"Gamma", "gamma", "max", "min", "arg", "det", "abs", "sgn", "sign"})
 
-GREEK = frozenset(
-    [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "varepsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "vartheta",
-        "iota",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "xi",
-        "omicron",
-        "rho",
-        "varrho",
-        "sigma",
-        "varsigma",
-        "tau",
-        "upsilon",
-        "phi",
-        "varphi",
-        "chi",
-        "psi",
-        "omega",
-        "Gamma",
-        "Delta",
-        "Theta",
-        "Lambda",
-        "Xi",
-        "Pi",
-        "Sigma",
-        "Upsilon",
-        "Phi",
-        "Psi",
-        "Omega",
-        "hbar",
-        "ell",
-        "Re",
-        "Im",
-        "aleph",
-        "nabla",
-        "partial",
-        "odot",
-        "oplus",
-        "star",
-        "ast",
-        "mho",
-        "wp",
-        "dagger",
-        "prime",
-    ]
+GREEK = words(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi omicron rho "
+    "varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi "
+    "Psi Omega hbar ell Re Im aleph nabla partial odot oplus star ast mho wp dagger prime"
 )
 CONSTANTS: dict[str, str] = {
     "pi": "pi", "infty": "infinity", "infinity": "infinity", "inf": "infinity", "oo": "infinity", "nan": "nan",
@@ -98,114 +51,36 @@ SET_OPERATORS = {
 }  # fmt: skip
 TIMES = frozenset({"*", "cdot", "times", "ast", "cdotp"})
 DIVIDE = frozenset({"/", "div", "slash", "over"})
-DOT_COMMANDS = frozenset({"ldots", "dots", "cdots", "dotsc", "dotsb", "hdots"})
-TEXT_COMMANDS = frozenset(
-    {"text", "mbox", "textbf", "textit", "textrm", "textnormal", "textsf", "texttt", "hbox", "emph"}
+DOT_COMMANDS = words("ldots dots cdots dotsc dotsb hdots")
+TEXT_COMMANDS = words("text mbox textbf textit textrm textnormal textsf texttt hbox emph")
+FONT_COMMANDS = words(
+    "mathrm mathbf mathit mathsf mathtt mathcal mathfrak mathscr boldsymbol bm operatorname mathop rm bf"
 )
-FONT_COMMANDS = frozenset(
-    [
-        "mathrm",
-        "mathbf",
-        "mathit",
-        "mathsf",
-        "mathtt",
-        "mathcal",
-        "mathfrak",
-        "mathscr",
-        "boldsymbol",
-        "bm",
-        "operatorname",
-        "mathop",
-        "rm",
-        "bf",
-    ]
+ADORNMENTS = words(
+    "vec hat bar overline widehat widetilde tilde dot ddot overrightarrow underline overset underset overarc"
 )
-ADORNMENTS = frozenset(
-    [
-        "vec",
-        "hat",
-        "bar",
-        "overline",
-        "widehat",
-        "widetilde",
-        "tilde",
-        "dot",
-        "ddot",
-        "overrightarrow",
-        "underline",
-        "overset",
-        "underset",
-        "overarc",
-    ]
-)
-SPACING = frozenset(
-    [
-        ",",
-        ";",
-        ":",
-        "!",
-        ">",
-        "quad",
-        "qquad",
-        "thinspace",
-        "medspace",
-        "thickspace",
-        "enspace",
-        "left",
-        "right",
-        "middle",
-        "big",
-        "Big",
-        "bigg",
-        "Bigg",
-        "bigl",
-        "bigr",
-        "Bigl",
-        "Bigr",
-        "biggl",
-        "biggr",
-        "Biggl",
-        "Biggr",
-        "displaystyle",
-        "textstyle",
-        "scriptstyle",
-        "limits",
-        "nolimits",
-        "allowbreak",
-        "nonumber",
-        "hfill",
-        "noindent",
-        "hline",
-    ]
+SPACING = words(
+    ", ; : ! > quad qquad thinspace medspace thickspace enspace left right middle big Big bigg Bigg bigl bigr "
+    "Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle scriptstyle limits nolimits allowbreak nonumber "
+    "hfill noindent hline"
 )
 NUMBER_SETS = frozenset("RZNQC")
-MATRICES = frozenset(
-    {
-        "matrix",
-        "pmatrix",
-        "bmatrix",
-        "Bmatrix",
-        "vmatrix",
-        "Vmatrix",
-        "smallmatrix",
-        "array",
-        "bsmallmatrix",
-        "psmallmatrix",
-    }
-)
+MATRICES = words("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array bsmallmatrix psmallmatrix")
 
 _CHARACTERS: dict[str, str] = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "×": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ",
-    "∙": r"\cdot ", "•": r"\cdot ", "÷": r"\div ", "∕": "/", "⁄": "/", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ",
-    "≠": r"\ne ", "≈": r"\approx ", "≃": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap ", "∖": r"\setminus ",
-    "∅": r"\emptyset ", "∞": r"\infty ", "±": r"\pm ", "∓": r"\mp ", "°": r"^\circ ", "∘": r"\circ ", "º": r"^\circ ",
-    "…": r"\ldots ", "⋯": r"\ldots ", "∠": r"\angle ", "√": r"\sqrt ", "∛": r"\sqrt[3]", "ℝ": r"\mathbb{R}",
-    "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "′": "'", "’": "'", "‘": "'", "″": "''",
-    "“": '"', "”": '"', "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ",
-    "⌉": r"\rceil ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "€": " euro ", "£": " pound ", "¥": " yen ", "∣": "|",
-    "ℏ": r"\hbar ", "→": r"\to ", "％": "%", "，": ",", "（": "(", "）": ")", "：": ":", "；": ";", "＝": "=", "＋": "+",
-    "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,", "\u2002": " ", "\u2003": " ", "\u3000": " ", "\u2061": "",
-    "\u2062": "", "\u200b": "", "\u200c": "", "\u200d": "", "\ufeff": "", "\x00": "",
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "×": r"\times ", "⋅": r"\cdot ",
+    "·": r"\cdot ", "∙": r"\cdot ", "•": r"\cdot ", "÷": r"\div ", "∕": "/", "⁄": "/", "≤": r"\le ",
+    "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≃": r"\approx ", "∈": r"\in ",
+    "∪": r"\cup ", "∩": r"\cap ", "∖": r"\setminus ", "∅": r"\emptyset ", "∞": r"\infty ", "±": r"\pm ",
+    "∓": r"\mp ", "°": r"^\circ ", "∘": r"\circ ", "º": r"^\circ ", "…": r"\ldots ", "⋯": r"\ldots ",
+    "∠": r"\angle ", "√": r"\sqrt ", "∛": r"\sqrt[3]", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}",
+    "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "′": "'", "’": "'", "‘": "'", "″": "''",
+    "“": '"', "”": '"', "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
+    "⌈": r"\lceil ", "⌉": r"\rceil ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "€": " euro ",
+    "£": " pound ", "¥": " yen ", "∣": "|", "ℏ": r"\hbar ", "→": r"\to ", "％": "%", "，": ",", "（": "(",
+    "）": ")", "：": ":", "；": ";", "＝": "=", "＋": "+", "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,",
+    "\u2002": " ", "\u2003": " ", "\u3000": " ", "\u2061": "", "\u2062": "", "\u200b": "", "\u200c": "",
+    "\u200d": "", "\ufeff": "", "\x00": "",
 }  # fmt: skip
 _CHARACTERS |= dict(zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩϕ", (
     r"\alpha \beta \gamma \delta \epsilon \zeta \eta \theta \iota \kappa \lambda \mu \nu \xi \pi \rho \sigma \tau "
