@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dftcore.errors import nearest
-from dftcore.losses import chunked, reference
+from dftcore.losses import reference, routed
 from dftcore.objectives import Objective, TokenStatistics, as_objective
 
 Backend = Literal["auto", "triton", "torch", "reference"]
@@ -64,8 +64,9 @@ def linear_token_logprobs(
 
     hidden [..., D] and weight [V, D] floating, targets [...] int64, bias [V]. `logprob` is fp32 (fp64 when given fp64)
     and takes any upstream gradient; `outputs` names further detached statistics: entropy, top1, sum_p2.
-    `error_budget` bounds the relative gradient error that a routed backward may make; the torch and reference
-    back-ends are exact at any budget. Raises ValueError or TypeError naming the argument at fault.
+    `error_budget` bounds the share of the logit gradient's L1 norm that the routed backward may replace by block means
+    (see `routing`): None is the default 2^-8, 0 is exact; the reference is exact at any budget.
+    Raises ValueError or TypeError naming the argument at fault.
     """
     _validate(hidden, weight, targets, bias, softcap, temperature, error_budget, outputs)
     compute = _BACKENDS[_resolve(backend, hidden)].token_logprobs
@@ -86,6 +87,7 @@ def linear_token_logprobs(
         softcap=softcap,
         temperature=temperature,
         outputs=tuple(outputs),
+        error_budget=error_budget,
     )
 
     def scatter(values: Tensor) -> Tensor:
@@ -179,7 +181,7 @@ def linear_cross_entropy(
     return loss, replace(LossStatistics(logprob, weights, -logprob), **named)
 
 
-_BACKENDS = {"torch": chunked, "reference": reference}
+_BACKENDS = {"torch": routed, "reference": reference}
 
 
 def _resolve(backend: str, hidden: Tensor) -> str:

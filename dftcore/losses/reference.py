@@ -2,7 +2,7 @@
 
     z = hidden W^T + bias;  z <- softcap tanh(z / softcap);  z <- z / temperature
     logprob_t = z_t[target_t] - logsumexp_v z_t[v]
-    entropy_t = -sum_v s_tv log s_tv,   sum_p2_t = sum_v s_tv^2,   top1_t = 1[target_t = argmax_v z_t[v]]
+    entropy_t = -sum_v s_tv log s_tv,   sum_p2_t = sum_v s_tv^2,   top1_t = 1[z_t[target_t] = max_v z_t[v]]
     loss      = sum_t stop_gradient(w_t) (-logprob_t) / normalizer                (arXiv 2508.05629, eq. 9: w_t = p_t)
 
 It writes the full logits [N, V], in fp32 (fp64 when given fp64). Letters: N tokens, D hidden size, V vocabulary.
@@ -38,7 +38,8 @@ def statistics_of(logits: Tensor, lse: Tensor, targets: Tensor, outputs: Sequenc
             if "sum_p2" in outputs:
                 found["sum_p2"] = softmax.square().sum(-1)
         if "top1" in outputs:
-            found["top1"] = (logits.argmax(-1) == targets).to(lse.dtype)
+            target_logits = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+            found["top1"] = (target_logits >= logits.amax(-1)).to(lse.dtype)
         return found
 
 
@@ -51,8 +52,12 @@ def token_logprobs(
     softcap: float | None,
     temperature: float,
     outputs: Sequence[str],
+    error_budget: float | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """hidden [n, D], weight [V, D], targets [n] in range -> logprob [n] with autograd, and detached statistics [n]."""
+    """hidden [n, D], weight [V, D], targets [n] in range -> logprob [n] with autograd, and detached statistics [n].
+
+    Exact at any `error_budget`.
+    """
     dtype = compute_dtype(hidden, weight, bias)
     logits = hidden.to(dtype) @ weight.to(dtype).T
     if bias is not None:

@@ -1,0 +1,72 @@
+"""Which (row, vocabulary block) pairs the backward computes, and what stands in for the rest.
+
+The gradient of a row's logits is g_i (onehot - softmax_i), and a trained model puts almost all of softmax_i into a few
+blocks. A block's share of it is its softmax mass, which the forward kept. Pairs are dropped, lightest first, while
+
+    sum over dropped pairs of |g_i| mass_ib  <=  error_budget * sum_i 2 |g_i| (1 - p_i)
+
+where the right-hand sum is the L1 norm of the whole logit gradient. A row's own target block is always kept. A dropped
+block is not forgotten: its mass is spread evenly over its columns, which replaces W_v by the block's mean.
+
+Letters: n valid rows, V vocabulary, B = ceil(V / BLOCK) blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK = 128
+DEFAULT_ERROR_BUDGET = 2.0**-8
+
+# Histogram of log2(|g| mass), its top at the power of two above the heaviest pair; what is lighter falls into bin 0.
+BINS = 512
+BINS_PER_OCTAVE = 8
+
+
+@dataclass(frozen=True)
+class Routes:
+    """keep [n, B] bool: computed exactly. share [n, B]: g mass / block size where dropped, else 0 (None: all kept)."""
+
+    keep: Tensor
+    share: Tensor | None
+
+
+def route(
+    grad: Tensor,
+    logprob: Tensor,
+    log_mass: Tensor,
+    targets: Tensor,
+    vocab_size: int,
+    error_budget: float,
+) -> Routes:
+    """grad, logprob and targets [n], log_mass [n, B] (log of the gradient mass in each block) -> the routes."""
+    if error_budget == 0.0 or grad.numel() == 0:
+        return Routes(torch.ones_like(log_mass, dtype=torch.bool), None)
+    mass = log_mass.exp() * grad.unsqueeze(-1)
+    octave = mass.abs().amax().clamp_min(torch.finfo(mass.dtype).tiny).log2().ceil()
+    bins = (mass.abs().log2_() - octave).mul_(BINS_PER_OCTAVE).add_(BINS - 1).ceil_().clamp_(0, BINS - 1).int()
+    bins.scatter_(-1, (targets // BLOCK).unsqueeze(-1), BINS)  # above every cutoff
+    allowed = error_budget * 2.0 * (grad * torch.expm1(logprob)).abs().sum()
+    keep = bins > _cutoff(bins, octave, allowed)
+    sizes = torch.full((log_mass.shape[1],), float(BLOCK), dtype=mass.dtype, device=mass.device)
+    sizes[-1] = vocab_size - BLOCK * (log_mass.shape[1] - 1)
+    return Routes(keep, mass.div_(sizes).masked_fill_(keep, 0.0))
+
+
+def _cutoff(bins: Tensor, octave: Tensor, allowed: Tensor) -> Tensor:
+    """The highest bin up to which everything may be dropped (0-d, -1 for none), each value counted as its bin's edge.
+
+    Counts are integers, so the answer does not depend on the order of summation.
+    """
+    counts = torch.bincount(bins.flatten(), minlength=BINS + 1)[:BINS].double()
+    edges = torch.exp2(octave + (torch.arange(BINS, device=bins.device) - (BINS - 1)) / BINS_PER_OCTAVE)
+    dropped = (counts * edges * (1.0 + 1e-5)).cumsum(0)  # the slack covers fp32 rounding of log2
+    return (dropped <= allowed).sum() - 1
+
+
+def block_count(vocab_size: int) -> int:
+    return math.ceil(vocab_size / BLOCK)
