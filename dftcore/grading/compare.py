@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 from dftcore.grading.budget import Budget
 from dftcore.grading.equations import same_relations
@@ -33,6 +34,7 @@ from dftcore.grading.nodes import (
     Words,
     walk,
 )  # fmt: skip
+from dftcore.grading.numeric import symbols
 from dftcore.grading.policy import Policy
 from dftcore.grading.readings import Named, quotient, scaled, settle
 from dftcore.grading.regions import Region, region_of
@@ -53,7 +55,16 @@ class Comparison:
     def same(self, left: Node, right: Node) -> bool:
         """Whether the two answers are the same. Raises OutOfBudget."""
         self.budget.spend()
-        return self._settled(settle(left), settle(right))
+        return self._settled(self._summed_up(settle(left)), self._summed_up(settle(right)))
+
+    def _summed_up(self, node: Node) -> Node:
+        """A true chain of constants, such as ``180 + 24 = 204``, states its last member; a false one nothing."""
+        if not isinstance(node, Relation) or set(node.ops) != {"="} or symbols(node):
+            return node
+        true = all(isinstance(arg, SCALARS) for arg in node.args) and all(
+            same_scalars(first, second, self.policy, self.budget) for first, second in pairwise(node.args)
+        )
+        return node.args[-1] if true else node
 
     def _decide(self, verdict: bool, rule: str) -> bool:
         if verdict or self.rule == "different":
@@ -193,14 +204,16 @@ class Comparison:
             loose = self.policy.tuples_as_sets
             return self._decide(loose and self._same_members(SetOf(left.items), right), "members")
         if isinstance(left, SetOf) and isinstance(right, (*SCALARS, Quantity)):
-            return self._decide(len(left.items) == 1 and self.same(left.items[0], right), "single member")
+            single = len(left.items) == 1 and right != EMPTY
+            return self._decide(single and self.same(left.items[0], right), "single member")
         if isinstance(left, Items) and isinstance(right, (*SCALARS, Quantity)):
-            return self._decide(False, "members")
+            one = left.joiner == "or" and all(self.same(item, right) for item in left.items)
+            return self._decide(one, "one value written in several ways" if one else "members")
         return None
 
     def _is_range(self, node: Items | SetOf) -> bool:
         return isinstance(node, Items) and any(
-            isinstance(item, (Relation, SetOp)) or (isinstance(item, Named) and not isinstance(item.value, SCALARS))
+            isinstance(item, (Relation, SetOp)) or (isinstance(item, Named) and (item.value == Const("R") or not isinstance(item.value, SCALARS)))
             for item in node.items
         ) and region_of(node, self.policy.limits, self.budget) is not None  # fmt: skip
 

@@ -28,7 +28,7 @@ from dftcore.grading.nodes import (
 from dftcore.grading.operands import MAX_EXPONENT, STARTING_COMMANDS, Operands, is_integer, multiply
 from dftcore.grading.tokens import Token, Unreadable
 from dftcore.grading.units import is_unit_word
-from dftcore.grading.vocabulary import CONSTANTS, DIVIDE, DOT_COMMANDS, TIMES, words
+from dftcore.grading.vocabulary import CONSTANTS, DIVIDE, DOT_COMMANDS, FUNCTIONS, GREEK, TIMES, words
 
 _OPENING = frozenset({"(", "[", "{", "\\{", "|", "langle", "lfloor", "lceil", "lvert", "lVert", "vert"})
 _SEPARATORS = frozenset({"and", "or", "in"})
@@ -89,7 +89,7 @@ class Expressions(Operands):
                 result = self._scientific(self.scalar(result), self.scalar(self._factor()))
             elif token.text in DIVIDE and token.kind in ("op", "cmd"):
                 self.take()
-                result = multiply(self.scalar(result), Pow(self.scalar(self._factor()), MINUS_ONE))
+                result = multiply(self.scalar(result), Pow(self.scalar(self._divisor()), MINUS_ONE))
             elif self.starts_factor(token, result):
                 right = self.power()
                 if isinstance(right, Num):
@@ -101,6 +101,17 @@ class Expressions(Operands):
     def _factor(self) -> Node:
         """The operand after ``*`` or ``/``, which may carry its own sign."""
         return self._signed(self.sign(), self.power())
+
+    def _divisor(self) -> Node:
+        """The operand after ``/``; letters written together, as in ``t/RC``, divide together."""
+        token = self.next
+        together = token.kind == "word" and 1 < len(token.text) < 4
+        if not together or token.text in FUNCTIONS or token.text in GREEK or token.text in CONSTANTS:
+            return self._factor()
+        node = self._factor()
+        for _ in token.text[1:]:
+            node = multiply(self.scalar(node), self.scalar(self.power()))
+        return node
 
     def _is_times(self, token: Token) -> bool:
         if token.kind in ("op", "cmd"):
@@ -130,15 +141,23 @@ class Expressions(Operands):
         if token.text in ("|", "vert") and self.bars:
             return False
         if token.kind == "op":
-            return token.text in _OPENING and not (token.text == "[" and isinstance(left, Matrix))
+            closes = token.text == "[" and (self.outward or isinstance(left, Matrix))
+            return token.text in _OPENING and not closes
         if token.kind != "cmd":
             return False
         return token.text in STARTING_COMMANDS or token.text in _OPENING
 
     def _is_unit(self, token: Token, left: Node) -> bool:
-        if not is_unit_word(token.text) or isinstance(left, Sym):
+        if isinstance(left, Sym):
             return False
-        return len(token.text) > 2 or token.text in _SHORT_UNITS
+        if len(token.text) > 3 and isinstance(left, Num) and token.text.islower() and not self._is_mathematics(token):
+            return True
+        return is_unit_word(token.text) and (len(token.text) > 2 or token.text in _SHORT_UNITS)
+
+    def _is_mathematics(self, token: Token) -> bool:
+        """Whether a word is, or ends in, the name of a function or a letter."""
+        word = token.text
+        return any(word[cut:] in FUNCTIONS or word[cut:] in GREEK or word[cut:] in CONSTANTS for cut in range(4))
 
     # -- powers and what follows an operand
 

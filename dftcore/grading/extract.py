@@ -6,6 +6,7 @@
     marker             after the last ``####`` or a line that starts with ``A:``
     anchor             after the last "answer is", "answer:" or "final answer"
     whole              a text that is an answer and nothing else
+    last clause        LaTeX without dollars after the last "is" or "=" of the last sentence
     last mathematics   the last ``$...$``, ``\\(...\\)`` or ``\\[...\\]``, when no number follows it
     last number        the last number of the text
     text               words without any of these, as they are
@@ -41,7 +42,7 @@ _JOINT = re.compile(
 _JOINER = re.compile(r",|;|and|or")
 _MARKER = re.compile(r"####|^A:", re.MULTILINE)
 _ANCHOR = re.compile(
-    r"(?:final\s+answer|answer|ans)s?\s*(?:\*\*)?\s*"
+    r"(?:final\s+answer|answer|ans|correct\s+option|correct\s+choice)s?\s*(?:\*\*)?\s*"
     r"(?:(?:to|of|for|in|is)\b[^.\n:=$]{0,80}?)??(?:\bis\b|\bare\b|\bwas\b|\bequals\b|\bbe\b|:|=|\n)(?:\s|[:*])*",
     re.IGNORECASE,
 )
@@ -80,7 +81,7 @@ def find_answer(text: str, last_number: bool = False) -> Found:
     if marked is not None:
         return Found(_statement(tail[marked:]), "marker")
     lowered = tail.lower()
-    if "ans" in lowered:
+    if "ans" in lowered or "correct" in lowered:
         anchored = _last_match(_ANCHOR, tail)
         if anchored is not None:
             statement = _statement(tail[anchored:])
@@ -90,7 +91,7 @@ def find_answer(text: str, last_number: bool = False) -> Found:
         return Found(text.strip() or None, "whole")
     if last_number:
         return _last_number(tail) or Found(text.strip(), "text")
-    return _last_value(tail) or Found(text.strip() or None, "text")
+    return _last_clause(tail) or _last_value(tail) or Found(text.strip() or None, "text")
 
 
 def _after_thinking(text: str) -> str:
@@ -114,22 +115,24 @@ def _last_box(text: str) -> Found | None:
     if start < 0:
         return None
     parts: list[str] = []
+    joint = ", "
     following = len(text)
     while start >= 0 and len(parts) < _MOST_JOINED:
         inside = _boxed_at(text, start)
         if inside is None:
-            return Found(None, "box not closed") if not parts else Found(", ".join(reversed(parts)), "box")
+            return Found(None, "box not closed") if not parts else Found(joint.join(reversed(parts)), "box")
         content, end = inside
         if parts:
             between = text[end:following]
             if len(between) > 60 or not _JOINER.search(between) or not _JOINT.fullmatch(between):
                 break
+            joint = " or " if "or" in between else ", "
         parts.append(content)
         following = start
         start = max(text.rfind("\\boxed", 0, following), text.rfind("\\fbox", 0, following))
         if start >= 0 and following - start > _LONGEST_SENTENCE:
             break
-    answer = ", ".join(reversed(parts)).strip()
+    answer = joint.join(reversed(parts)).strip()
     return Found(answer or None, "box")
 
 
@@ -215,7 +218,8 @@ def is_whole(text: str) -> bool:
         if not text or (text.isascii() and text.isalnum()):
             return True
         words = [word for word in _WORD.findall(_INVISIBLE.sub(" ", text)) if not _is_vocabulary(word)]
-        labelled = re.match(r"[A-Za-z ]+:", text) is not None and len(words) > 0
+        labelled = re.match(r"[A-Za-z ]+:", text) is not None or any(word.lower() in _LABELS for word in words)
+        labelled = labelled and len(words) > 0
         return len(words) <= 3 and not labelled and "\n" not in text.strip() and not re.search(r"[a-z]\. [A-Z]", text)
     outside = _INVISIBLE.sub(" ", _SPAN.sub(" \x01 ", text))
     words = _WORD.findall(outside)
@@ -227,6 +231,16 @@ def is_whole(text: str) -> bool:
 
 def _is_vocabulary(word: str) -> bool:
     return word in _JOINING or is_unit_word(word) or word in FUNCTIONS or word in CONSTANTS or word in GREEK
+
+
+def _last_clause(text: str) -> Found | None:
+    """LaTeX without delimiters after the last "is" or "=" of the last sentence."""
+    if "\\" not in text or _SPAN.search(text):
+        return None
+    sentence = re.split(r"[.!?]\s+|\n", text.strip().rstrip("."))[-1]
+    clause = _CLAUSE.search(sentence)
+    rest = sentence[clause.end() :].strip() if clause else ""
+    return Found(rest, "last clause") if "\\" in rest and is_whole(rest) else None
 
 
 def _last_value(text: str) -> Found | None:

@@ -50,6 +50,7 @@ class Reading:
     answer: str | None
     rule: str
     key: str
+    whole_key: str = ""  # of the whole text, when it is short: an answer in prose may be met as it stands
 
     def describe(self, node: Node | None = None) -> str:
         shown = (
@@ -132,7 +133,7 @@ def _decide(
     for node in {first, second}:
         if node is not None and not is_finite(node, policy.limits, budget):
             return False, "not finite"
-    if left.key == right.key:
+    if left.key == right.key or left.key == right.whole_key or left.whole_key == right.key:
         return True, "identical text"
     if first is not None and second is not None:
         verdict, rule = _compare(first, second, policy, budget)
@@ -187,7 +188,8 @@ def _read_text(text: str, last_number: bool) -> Reading:
         return Reading(None, found.rule, "")
     answer = tidy(found.text) if len(found.text) <= STRICT.limits.chars else _last_member(found.text)
     key = text_key(answer)
-    return Reading(answer if key else None, found.rule, key)
+    whole_key = text_key(tidy(text)) if len(text) < _CACHED_LENGTH else ""
+    return Reading(answer if key else None, found.rule, key, whole_key)
 
 
 def _last_member(text: str) -> str:

@@ -28,6 +28,8 @@ _INTEGER_FUNCTIONS = frozenset({"floor", "ceil", "gcd", "lcm"})
 # Where symbols are sampled, in units of a random number in (0.1, 0.9): within the unit interval twice, then further
 # out on both sides, where only real values are compared.
 _SCALES = (1, 1, 3, 40, -1, -7)
+_WHOLE_POINTS = 40
+_COUNTERS = frozenset("ijkmnKMN")
 _local = threading.local()
 
 
@@ -269,7 +271,16 @@ def points(*nodes: Node) -> list[dict[str, Fraction]]:
         for part in walk(node)
     )
     if counting:
-        return [{name: Fraction(source.randint(1, 6 + 4 * index)) for name in names} for index in range(10)]
+        # Only the letters that usually count are whole; a real x tells x from its floor.
+        return [
+            {
+                name: Fraction(
+                    (index + 1 if len(names) == 1 else source.randint(1, 3 + index)) * 7 + (name[0] not in _COUNTERS), 7
+                )
+                for name in names
+            }
+            for index in range(_WHOLE_POINTS)
+        ]
     made: list[dict[str, Fraction]] = []
     for scale in _SCALES if names else (1,):
         point = {name: Fraction(source.randint(10_000, 90_000), 100_003) * abs(scale) for name in names}
@@ -280,8 +291,11 @@ def points(*nodes: Node) -> list[dict[str, Fraction]]:
 
 
 def same_at(left: Node, right: Node, point: dict[str, Fraction], budget: Budget, real_only: bool) -> bool | None:
-    """Whether the values agree at one point; None where one has no (real) value there."""
-    digits = _DIGITS
+    """Whether the values agree at one point; None where one has no (real) value there.
+
+    A difference that is rounding shrinks when digits are added; a real one stays.
+    """
+    digits, before = _DIGITS, None
     while True:
         evaluator = Evaluator(dict(point), budget, digits)
         mp = evaluator.mp
@@ -294,13 +308,17 @@ def same_at(left: Node, right: Node, point: dict[str, Fraction], budget: Budget,
         complex_sides = _is_complex(mp, first, digits) + _is_complex(mp, second, digits)
         if point and complex_sides and (real_only or complex_sides == 1):
             return None  # outside the domain of one side, or on another branch of a root
-        difference = abs(first - second)
-        if difference == 0 and evaluator.lost < digits - _GUARD:
-            return True
-        scale = max(abs(first), abs(second), evaluator.largest)
+        gap = abs(first - second)
         if evaluator.lost < digits - 2 * _GUARD:
-            return bool(difference <= scale * mp.mpf(10) ** (_GUARD - digits))
-        digits = int(evaluator.lost) + 3 * _GUARD + 5
+            if gap > max(abs(first), abs(second)) * mp.mpf(10) ** -_GUARD and evaluator.lost < _GUARD:
+                return False
+            if before is not None:
+                scale = max(abs(first), abs(second), evaluator.largest)
+                return bool(gap <= before * mp.mpf(10) ** -_GUARD and gap <= scale * mp.mpf(10) ** (_GUARD - digits))
+            before = gap if gap else mp.inf
+            digits += 2 * _GUARD
+        else:
+            digits = int(evaluator.lost) + 3 * _GUARD + 5
         if digits > _MOST_DIGITS:
             raise TooLarge
 

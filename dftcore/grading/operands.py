@@ -112,7 +112,7 @@ class Operands(Reader):
         token = self.take()
         if token.kind == "num":
             return self._number(token)
-        if token.kind == "word":
+        if token.kind == "word" or (token.kind == "text" and len(token.text) == 1):
             return self._word(token)
         if token.kind == "begin":
             return self.matrix(token.text)
@@ -132,9 +132,11 @@ class Operands(Reader):
 
     def _number(self, token: Token) -> Node:
         value = numeral(token.text)
+        after = self.next
+        if "." in token.text and self.at("overline", "bar") and self.ahead(2).kind == "num":
+            return self._repeating(token.text)
         if not is_integer(value):
             return value
-        after = self.next
         if after.kind == "cmd" and after.text in _FRACTIONS:
             start = self.position
             self.take()
@@ -147,6 +149,16 @@ class Operands(Reader):
             self.take()
             return self._mixed(value, top, numeral(self.take().text))
         return value
+
+    def _repeating(self, start: str) -> Num:
+        """``0.1\\overline{6}`` is exactly 1/6."""
+        self.take()
+        block = self.raw_group()
+        decimals = len(start.partition(".")[2])
+        if not block.isdigit():
+            raise Unreadable("repeating decimals")
+        tail = Fraction(int(block), (10 ** len(block) - 1) * 10**decimals)
+        return Num(numeral(start).value + tail)
 
     def _mixed(self, whole: Num, top: Node, bottom: Node) -> Node:
         proper = isinstance(top, Num) and isinstance(bottom, Num) and 0 < top.value < bottom.value

@@ -9,6 +9,7 @@ Usage: ``parse(r"x \\in [0, \\frac{1}{2})", STRICT.limits, budget)``.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from dftcore.grading.budget import Budget
 from dftcore.grading.expressions import Expressions
@@ -141,7 +142,7 @@ class Parser(Expressions):
 
     def _measured(self) -> Node:
         """A scalar with its unit, a ratio, or any bracketed value."""
-        if self.next.kind == "text":
+        if self.next.kind == "text" and len(self.next.text) > 1:
             return self._words()
         if self.at(*DOT_COMMANDS, "...", "....") and self.ahead(1).text in (",", ";", ")", "\\}", "]", ""):
             self.take()
@@ -197,6 +198,7 @@ class Parser(Expressions):
     def bracket(self, opening: str) -> Node:
         """What a bracket, already opened, holds: a grouped scalar, a tuple, an interval, a set."""
         bars, self.bars = self.bars, 0
+        outward, self.outward = self.outward, opening == "]"
         builder, self.in_builder = self.in_builder, opening == "\\{"
         inside = self._items(_CLOSING[opening])
         if opening == "\\{" and self.at("|", "mid", ":", "vert"):
@@ -205,10 +207,10 @@ class Parser(Expressions):
             condition = self._items(("\\}",))
             inside = condition if not isinstance(inside, Relation) else Items((inside, condition), "and")
             self.expect("\\}")
-            self.bars, self.in_builder = bars, builder
+            self.bars, self.in_builder, self.outward = bars, builder, outward
             return inside
         closing = self.expect(*_CLOSING[opening]).text
-        self.bars, self.in_builder = bars, builder
+        self.bars, self.in_builder, self.outward = bars, builder, outward
         return self._closed(opening, inside, closing)
 
     def _closed(self, opening: str, inside: Node, closing: str) -> Node:
@@ -283,9 +285,21 @@ def parse(text: str, limits: Limits, budget: Budget, thousands: bool = True) -> 
     if len(words) > 1 and words.isalpha() and words.isascii() and not _is_symbolic(text):
         return Words(words)
     try:
-        return Parser(tokenize(text, limits, thousands), limits, budget).answer()
+        tokens = tokenize(text, limits, thousands)
+        return None if _is_prose(tokens) else Parser(tokens, limits, budget).answer()
     except (Unreadable, RecursionError, ValueError, OverflowError):
         return None
+
+
+def _is_prose(tokens: list[Token]) -> bool:
+    """Whether two words stand side by side, which mathematics does not have."""
+    return any(_is_plain_word(first) and _is_plain_word(second) for first, second in pairwise(tokens))
+
+
+def _is_plain_word(token: Token) -> bool:
+    word = token.text
+    known = _is_symbolic(word) or word in ("and", "or", "in") or is_unit_word(word)
+    return token.kind == "word" and len(word) > 1 and not known
 
 
 def _is_symbolic(word: str) -> bool:

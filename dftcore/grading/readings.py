@@ -119,10 +119,17 @@ def _resolved(node: Relation) -> Node:
         return Relation(ops, args)
     ends = Relation(("=",), (args[0], args[-1]))
     if is_name(args[0]):
-        return Named(args[0], settle(args[-1]), ends)
+        return _named(args[0], args[-1], ends)
     if len(args) == 2 and is_name(args[1]):
-        return Named(args[1], settle(args[0]), ends)
+        return _named(args[1], args[0], ends)
     return ends if len(args) == 2 or any(isinstance(part, Sym) for part in walk(node)) else Relation(ops, args)
+
+
+def _named(name: Node, value: Node, relation: Relation) -> Node:
+    value = settle(value)
+    if isinstance(value, Items):  # two signs, two solutions
+        return Items(tuple(Named(name, item, Relation(("=",), (name, item))) for item in value.items), "or")
+    return Named(name, value, relation)
 
 
 def _written_out(items: tuple[Node, ...]) -> tuple[Node, ...]:

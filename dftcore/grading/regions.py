@@ -102,7 +102,8 @@ class _Builder:
         if isinstance(node, SetOp):
             return self._combine(self.build(node.left), self.build(node.right), node.op)
         if isinstance(node, Named):
-            inside = self._point(node.value) if isinstance(node.value, SCALARS) else self.build(node.value)
+            single = isinstance(node.value, SCALARS) and node.value not in (EMPTY, Const("R"))
+            inside = self._point(node.value) if single else self.build(node.value)
             return Region(inside.pieces, node.name)
         if isinstance(node, Relation):
             pairs = zip(node.args, node.ops, node.args[1:], strict=False)

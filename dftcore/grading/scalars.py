@@ -103,7 +103,7 @@ def _near(left: Node, first: Fraction, right: Node, second: Fraction, policy: Po
         exact = second if is_decimal(left) else first
         if exact.denominator == 1:
             return None
-        if gap <= larger * Fraction(1, 10**_FLOAT_DIGITS) * 5 and places[0] <= larger / 10**_FLOAT_DIGITS:
+        if gap <= larger / 10**_FLOAT_DIGITS and places[0] <= larger / 10**_FLOAT_DIGITS:
             return "decimal precision"
     tolerance = min(max(places) / 2, Fraction(10) ** (_log10(larger) - policy.min_significant + 1) / 2)
     return "decimal precision" if gap <= tolerance else None

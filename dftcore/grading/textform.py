@@ -14,8 +14,9 @@ _BACKSLASHES = re.compile(r"\\+")
 _TEXT_COMMAND = re.compile(
     r"\\(?:text|mbox|mathrm|textbf|textit|textrm|textnormal|mathbf|hbox|operatorname|rm)(?![A-Za-z])\s*"
 )
+_PLAIN_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|textit|textrm|textnormal|mathbf|hbox)\s*\{\s*([\w\s()]*?)\s*\}")
 _LAYOUT = re.compile(
-    r"\\(?:left|right|big|Big|bigg|Bigg|displaystyle|limits|quad|qquad)(?![A-Za-z])\.?|\\[,;:! ]|(?<!\\)[\s${}~]"
+    r"(?:\\(?:left|right|big|Big|bigg|Bigg|displaystyle|limits|quad|qquad)(?![A-Za-z])\.?|\\[,;:! ]|[\s~])+"
 )
 _DOLLARS_INSIDE = re.compile(r"(?<!\\)\$")
 
@@ -88,8 +89,15 @@ def _is_single(text: str, start: int, end: int) -> bool:
 def text_key(text: str) -> str:
     """The same string for texts that differ in layout only; empty when there is no answer in it."""
     text = re.sub(r"\\([dt]frac|cfrac)(?![A-Za-z])", r"\\frac", text)
-    text = _LAYOUT.sub("", _TEXT_COMMAND.sub("", text))
+    text = _LAYOUT.sub(_gap, _PLAIN_TEXT.sub(r"\1", text))
     return "" if text in ("-", "+", "\\", ".", "\\boxed", "()") else text
+
+
+def _gap(match: re.Match[str]) -> str:
+    """Layout vanishes, except where it keeps two numbers or two words apart."""
+    text = match.string
+    before, after = text[max(match.start() - 1, 0) : match.start()], text[match.end() : match.end() + 1]
+    return " " if (before.isdigit() and after.isdigit()) or (before.isalpha() and after.isalpha()) else ""
 
 
 def word_key(text: str) -> str:

@@ -122,6 +122,11 @@ def _wording(text: str, position: int, name: str, spaced: bool, limits: Limits) 
         has_word = False
     if has_word:
         return end, [*_sentence(inside, spaced)]
+    letter = inside.strip()
+    if letter.isalpha() and (name in TEXT_COMMANDS or (name == "mathrm" and letter not in ("e", "i", "d"))):
+        return end, [Token("text", letter, spaced or inside[0].isspace())]
+    if name in TEXT_COMMANDS and re.fullmatch(r"\s*[A-Za-z]+(?:[/^][A-Za-z\d]+)+\s*", inside):
+        return end, [Token("text", letter, spaced)]
     inner = tokenize(inside, limits)[:-1]
     if inner:
         inner[0] = inner[0]._replace(spaced=spaced)

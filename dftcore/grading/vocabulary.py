@@ -5,6 +5,8 @@ Usage: ``FUNCTIONS["asin"]`` is ``"arcsin"``; ``to_latex("≤")`` is ``" \\le "`
 
 from __future__ import annotations
 
+import re
+
 
 def words(text: str) -> frozenset[str]:
     """A set of words, written as one string."""
@@ -77,7 +79,7 @@ _CHARACTERS: dict[str, str] = {
     "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "′": "'", "’": "'", "‘": "'", "″": "''",
     "“": '"', "”": '"', "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
     "⌈": r"\lceil ", "⌉": r"\rceil ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "€": " euro ",
-    "£": " pound ", "¥": " yen ", "∣": "|", "ℏ": r"\hbar ", "→": r"\to ", "％": "%", "，": ",", "（": "(",
+    "£": " pound ", "¥": " yen ", "¢": " cents ", "∣": "|", "ℏ": r"\hbar ", "→": r"\to ", "％": "%", "，": ",", "（": "(",
     "）": ")", "：": ":", "；": ";", "＝": "=", "＋": "+", "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,",
     "\u2002": " ", "\u2003": " ", "\u3000": " ", "\u2061": "", "\u2062": "", "\u200b": "", "\u200c": "",
     "\u200d": "", "\ufeff": "", "\x00": "",
@@ -98,11 +100,15 @@ _CHARACTERS |= {sign: rf"\frac{{{top}}}{{{bottom}}}" for sign, (top, bottom) in 
 _TABLE = str.maketrans(_CHARACTERS)
 
 
+_PRICE = re.compile(r"([€£¥])\s*(\d[\d.,]*(?<![.,]))")
+
+
 def to_latex(text: str) -> str:
     """Unicode mathematics written as LaTeX; ASCII comes back as it is."""
     if text.isascii() and "\x00" not in text:
         return text
     text = _scripts(_scripts(text, _RAISED, "^"), _LOWERED, "_")
+    text = _PRICE.sub(r"\2\1", text)
     return text.translate(_TABLE)
 
 
