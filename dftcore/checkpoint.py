@@ -85,6 +85,12 @@ def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: 
             pieces.fill(name, local_tensor(tensor), *local_rows(tensor), list(tensor.shape))
 
 
+def parameters(path: Path) -> dict[str, Tensor]:
+    """Every parameter whole, by the name it has in the module that was saved, in one process."""
+    pieces = _Pieces(path)
+    return {name.removeprefix("param/"): pieces.whole(name) for name in pieces.names() if name.startswith("param/")}
+
+
 class _Pieces:
     """The rows of every tensor, over the files that hold them."""
 
@@ -99,6 +105,16 @@ class _Pieces:
                 self.files.append((file, opened, json.loads(opened.metadata()["rows"])))
             except (SafetensorError, OSError, ValueError, TypeError, KeyError):
                 raise UserError(_damaged(path, file.name)) from None
+
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for _, _, rows in self.files for name in rows))
+
+    def whole(self, name: str) -> Tensor:
+        shapes = [opened.get_slice(name).get_shape() for _, opened, rows in self.files if name in rows]
+        shape = [max(rows[name][1] for _, _, rows in self.files if name in rows), *shapes[0][1:]]
+        tensor = torch.empty(shape)
+        self.fill(name, tensor, 0, shape[0], shape)
+        return tensor
 
     def fill(self, name: str, local: Tensor, start: int, stop: int, shape: list[int]) -> None:
         """Copy rows [start, stop) of tensor `name` into `local`."""

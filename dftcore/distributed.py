@@ -21,14 +21,17 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
-TIMEOUT = timedelta(minutes=30)
-
 
 @dataclass(frozen=True)
 class World:
     rank: int
     size: int
     device: torch.device
+    store: dist.Store
+
+    def next_number(self, counter: str) -> int:
+        """0, 1, 2, ... each given to one rank only."""
+        return self.store.add(counter, 1) - 1
 
     @property
     def is_first(self) -> bool:
@@ -44,7 +47,7 @@ _LAUNCH = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 
 @contextmanager
-def process_group() -> Iterator[World]:
+def process_group(timeout: timedelta = timedelta(minutes=30)) -> Iterator[World]:
     """The default group over all ranks, gloo on CPU and NCCL on GPUs, torn down after what lived on it is collected.
 
     Sharded state must be gone before the group is destroyed, so keep it inside a function called in the block.
@@ -58,15 +61,15 @@ def process_group() -> Iterator[World]:
     store: dist.Store
     if "MASTER_ADDR" in os.environ:
         tcp = dist.TCPStore(
-            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), size, is_master=False, timeout=TIMEOUT
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), size, is_master=False, timeout=timeout
         )
         # A restarted launch reuses the agent's store; keys of the attempt before must not be met again.
         store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", tcp)
     else:
         store = dist.HashStore()
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     try:
-        yield World(rank, size, device)
+        yield World(rank, size, device, store)
     finally:
         gc.collect()
         dist.destroy_process_group()

@@ -9,7 +9,6 @@ load_weights(module, directory, device)                                   # each
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from dftcore.data.batching import Batch
 from dftcore.distributed import local_rows, local_tensor
 from dftcore.errors import UserError
 from dftcore.files import replacing
-from dftcore.losses import Backend, linear_cross_entropy
+from dftcore.losses import Backend, linear_cross_entropy, linear_token_logprobs
 from dftcore.objectives import Objective
 
 # What a pass reports, summed over its valid tokens, in this order.
@@ -48,27 +47,34 @@ class LanguageModelLoss(nn.Module):
     def layers(self) -> list[nn.Module]:
         return list(self.language_model.base_model.layers)
 
-    def forward(self, batch: Batch, normalizer: float) -> tuple[Tensor, Tensor]:
-        """(loss [], detached fp32 sums [len(SUMS)]) of one pass; `normalizer` divides the sum of weighted losses."""
-        hidden = self.language_model.base_model(
+    def logprobs(self, batch: Batch) -> Tensor:
+        """log-probability of each target [rows, T], 0 where there is none; for a model that is not sharded."""
+        hidden, head = self._hidden(batch), self.language_model.get_output_embeddings()
+        return linear_token_logprobs(hidden, head.weight, batch.targets, **self._head_options(head)).logprob
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        return self.language_model.base_model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             attention_mask=batch.attention_mask,
             use_cache=False,
         ).last_hidden_state
-        head = self.language_model.get_output_embeddings()
+
+    def _head_options(self, head: Any) -> dict[str, Any]:
+        return {
+            "bias": getattr(head, "bias", None),
+            "softcap": self.softcap,
+            "temperature": self.temperature,
+            "backend": self.backend,
+            "error_budget": self.error_budget,
+        }
+
+    def forward(self, batch: Batch, normalizer: float) -> tuple[Tensor, Tensor]:
+        """(loss [], detached fp32 sums [len(SUMS)]) of one pass; `normalizer` divides the sum of weighted losses."""
+        hidden, head = self._hidden(batch), self.language_model.get_output_embeddings()
+        options = self._head_options(head)
         loss, stats = linear_cross_entropy(
-            hidden,
-            head.weight,
-            batch.targets,
-            self.objective,
-            bias=getattr(head, "bias", None),
-            softcap=self.softcap,
-            temperature=self.temperature,
-            normalizer=normalizer,
-            backend=self.backend,
-            error_budget=self.error_budget,
-            return_stats=True,
+            hidden, head.weight, batch.targets, self.objective, normalizer=normalizer, return_stats=True, **options
         )
         valid = batch.targets >= 0
         weight = stats.token_weight
@@ -168,28 +174,29 @@ def _open_safetensors(directory: Path, stack: ExitStack) -> dict[str, Any]:
     return index
 
 
-def export(module: LanguageModelLoss, tokenizer: Any, path: Path, is_first: bool) -> None:
-    """Write `path` as a Hugging Face directory that `from_pretrained` loads; all ranks call it, the first one writes.
+def gather(module: LanguageModelLoss, to_this_rank: bool) -> dict[str, Tensor]:
+    """The whole parameters by their Hugging Face names, on the CPU; all ranks call it, those not asked for get {}."""
+    state = {}
+    with torch.no_grad():
+        for name, parameter in module.language_model.named_parameters():
+            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+            if to_this_rank:
+                state[name] = whole.to("cpu", copy=True)
+    return state
+
+
+def export(state: dict[str, Tensor], config: Any, tokenizer: Any, path: Path) -> None:
+    """Write whole parameters as a Hugging Face directory that `from_pretrained` loads, all of it or nothing.
 
     Weights are stored in the dtype of the model that training started from.
     """
-    dtype = module.language_model.config.dtype or torch.float32
-    state = {}
-    for name, tensor in _full_tensors(module.language_model):
-        if is_first:
-            state[name] = tensor.to("cpu", dtype, copy=True)
-    if not is_first:
-        return
-    shell = build(module.language_model.config)
-    if shell.config.tie_word_embeddings:
-        state["lm_head.weight"] = state[next(name for name in state if name.endswith("embed_tokens.weight"))]
+    dtype = config.dtype or torch.float32
+    state = {name: tensor.to(dtype) for name, tensor in state.items()}
+    shell = build(config)
+    if config.tie_word_embeddings:
+        head = next(name for name in dict(shell.named_parameters(remove_duplicate=False)) if name not in state)
+        state[head] = state[next(name for name in state if name.endswith("embed_tokens.weight"))]
     shell.config.dtype = dtype
     with replacing(path) as temporary:
         shell.save_pretrained(temporary, state_dict=state)
         tokenizer.save_pretrained(temporary)
-
-
-def _full_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            yield name, parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter

@@ -64,7 +64,7 @@ class _Spec:
         elif self.kind is bool:
             note = "default: " + ("on" if self.default else "off")
         elif isinstance(self.default, tuple):
-            note = "default: " + (",".join(self.default) or "none")
+            note = "default: " + (",".join(map(str, self.default)) or "none")
         else:
             note = f"default: {self.default}"
         return f"{self.metadata['help']} ({note})".replace("%", "%%")
@@ -175,8 +175,13 @@ def _convert(spec: _Spec, raw: Any, where: str) -> Any:
             return None
         raise UserError(f"{where}: empty; give {_describe(spec)}")
     if get_origin(spec.kind) is tuple:
+        member = get_args(spec.kind)[0]
         words = raw if isinstance(raw, list) else [raw]
-        return tuple(part.strip() for word in words for part in str(word).split(",") if part.strip())
+        parts = [part.strip() for word in words for part in str(word).split(",") if part.strip()]
+        try:
+            return tuple(member(part) for part in parts)
+        except ValueError:
+            raise UserError(f"{where}: {raw!r} is not a list of whole numbers") from None
     if get_origin(spec.kind) is Literal:
         if str(raw) not in get_args(spec.kind):
             raise UserError(f"{where}: {raw!r} is not one of {', '.join(get_args(spec.kind))}")

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Literal
 
 import torch
+import yaml
 
 from dftcore import checkpoint, models
 from dftcore.cli import Interrupted
@@ -172,8 +173,43 @@ def _run(
     finally:
         if log:
             log.close()
-    models.export(module, tokenizer, run.output / "final", world.is_first)
+    state = models.gather(module, world.is_first)
+    if world.is_first:
+        models.export(state, config, tokenizer, run.output / "final")
     barrier()
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    run: Path = option(help="run directory of train.py")
+    output: Path = option(help="directory to write, in Hugging Face format")
+    step: int | None = option(None, "checkpoint's step; none: the newest", minimum=1)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    export: ExportOptions
+
+
+def export_checkpoint(options: ExportOptions) -> None:
+    """Turn a checkpoint of a run into a model directory."""
+    found = {checkpoint.describe(path)["step"]: path for path in checkpoint.complete(options.run / "checkpoints")}
+    if not found:
+        raise UserError(f"--run: {options.run} holds no checkpoint")
+    step = options.step or max(found)
+    if step not in found:
+        raise UserError(f"--step: {options.run} has no checkpoint of step {step}; there are {sorted(found)}")
+    before = yaml.safe_load((options.run / "config.yaml").read_text(encoding="utf-8"))
+    directory = models.find_model(before["model"])
+    state = checkpoint.parameters(found[step])
+    prefix = "language_model."
+    models.export(
+        {name.removeprefix(prefix): tensor for name, tensor in state.items()},
+        models.load_config(directory),
+        chat.load_tokenizer(str(directory), before["chat_template"]),
+        options.output,
+    )
+    print(f"step {step} of {options.run} is now in {options.output}")
 
 
 def _loop(

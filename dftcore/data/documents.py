@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
@@ -27,6 +28,7 @@ from dftcore.errors import UserError
 from dftcore.files import replacing
 
 IGNORE = -100
+Encoded = tuple[list[np.ndarray], list[np.ndarray], "Counts"]
 _FORMAT = 1  # of the cache; raised when what is stored changes meaning
 
 
@@ -104,6 +106,13 @@ def tokenise(
     return _read(path, fingerprint)
 
 
+def encode_conversations(tokenizer: Any, conversations: Sequence[list[dict[str, str]]]) -> Documents:
+    """Conversations as Documents in memory, whole and uncached."""
+    rows = [{"messages": turns} for turns in conversations]
+    encoded = _encode(rows, "conversations", tokenizer, {}, max_length=sys.maxsize)
+    return Documents(**_arrays(encoded), counts=encoded[2], fingerprint="")
+
+
 def _take(rows: Sequence[Row], max_examples: int | None, subset: str, seed: int) -> Sequence[Row]:
     if max_examples is None or max_examples >= len(rows):
         return rows
@@ -118,9 +127,7 @@ def _tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _encode(
-    rows: Sequence[Row], name: str, tokenizer: Any, columns: dict[str, str], max_length: int
-) -> tuple[list[np.ndarray], list[np.ndarray], Counts]:
+def _encode(rows: Sequence[Row], name: str, tokenizer: Any, columns: dict[str, str], max_length: int) -> Encoded:
     all_tokens: list[np.ndarray] = []
     all_targets: list[np.ndarray] = []
     truncated = skipped = 0
@@ -163,15 +170,18 @@ def _encode_rows(
             yield np.array([*chain(*ids)], np.int32), np.array([*chain(*flags)], bool)
 
 
-def _write(path: Path, encoded: tuple[list[np.ndarray], list[np.ndarray], Counts]) -> None:
-    tokens, targets, counts = encoded
-    arrays = {
+def _write(path: Path, encoded: Encoded) -> None:
+    with replacing(path) as temporary:
+        save_file(_arrays(encoded), temporary, metadata={"counts": json.dumps(asdict(encoded[2]))})
+
+
+def _arrays(encoded: Encoded) -> dict[str, np.ndarray]:
+    tokens, targets, _ = encoded
+    return {
         "tokens": np.concatenate(tokens),
         "targets": np.concatenate(targets),
         "offsets": np.cumsum([0, *map(len, tokens)], dtype=np.int64),
     }
-    with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={"counts": json.dumps(asdict(counts))})
 
 
 def _read(path: Path, fingerprint: str) -> Documents:

@@ -1,0 +1,31 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test lint soak bench clean
+
+install: .venv/installed
+
+.venv/installed: setup.py pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test]'
+	touch $@
+
+demo: install
+	$(BIN)/python -m dftcore demo
+
+test: install lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+soak: install
+	$(BIN)/python -m pytest -m soak --timeout 7200
+
+bench: install
+	$(BIN)/python benchmarks/loss.py
+	$(BIN)/python benchmarks/checker.py
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,64 @@
+"""Everything beyond train.py and evaluate.py, as verbs: `python -m dftcore VERB --help`."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dftcore.cli import run_program
+from dftcore.errors import UserError, nearest
+from dftcore.options import option, parse_options
+
+
+@dataclass(frozen=True)
+class ProblemOptions:
+    output: Path = option(help="JSONL file to write")
+    split: Literal["train", "test"] = option("train", "the two share no problem, whatever the seed")
+    count: int = option(1000, "problems", minimum=1)
+    levels: tuple[int, ...] = option((1, 2, 3), "difficulty levels, 1 to 4")
+    seed: int = option(0, "of the problems", minimum=0)
+
+
+@dataclass(frozen=True)
+class ProblemConfig:
+    problems: ProblemOptions
+
+
+def demo(argv: Sequence[str]) -> None:
+    from dftcore.demo import Demo, DemoConfig
+
+    Demo(parse_options(DemoConfig, argv, "python -m dftcore demo", "Train SFT and DFT, score both, report.").demo).run()
+
+
+def export(argv: Sequence[str]) -> None:
+    from dftcore.training import ExportConfig, export_checkpoint
+
+    description = "Turn a checkpoint into a Hugging Face model directory."
+    export_checkpoint(parse_options(ExportConfig, argv, "python -m dftcore export", description).export)
+
+
+def problems(argv: Sequence[str]) -> None:
+    from dftcore.data.problems import write_problems
+
+    options = parse_options(
+        ProblemConfig, argv, "python -m dftcore problems", "Generate maths word problems with worked solutions."
+    ).problems
+    write_problems(options.output, options.split, options.count, options.levels, options.seed)
+    print(f"{options.count} problems are in {options.output}")
+
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {"demo": demo, "export": export, "problems": problems}
+
+
+def main(argv: Sequence[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: python -m dftcore VERB [options]\n\nverbs: {', '.join(VERBS)}; each has --help")
+        return
+    if argv[0] not in VERBS:
+        raise UserError(f"unknown verb {argv[0]!r}{nearest(argv[0], VERBS)}")
+    VERBS[argv[0]](argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(run_program("dftcore", main))

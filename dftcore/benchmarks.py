@@ -1,0 +1,98 @@
+"""Questions with reference answers: the benchmarks known by name, and any file with problem and answer columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dftcore.data.sources import Row, find_source
+from dftcore.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Question:
+    dataset: str
+    id: str
+    problem: str
+    answer: str
+    solution: str | None = None
+
+
+@dataclass(frozen=True)
+class _HubSet:
+    """Where a named benchmark lies on the Hub, and its column names."""
+
+    repository: str
+    split: str
+    problem: str
+    answer: str
+    configuration: str | None = None
+
+
+NAMED: Mapping[str, _HubSet] = {
+    "math500": _HubSet("HuggingFaceH4/MATH-500", "test", "problem", "answer"),
+    "minerva_math": _HubSet("math-ai/minervamath", "test", "question", "answer"),
+    "olympiadbench": _HubSet("Hothan/OlympiadBench", "train", "question", "final_answer", "OE_TO_maths_en_COMP"),
+    "aime24": _HubSet("HuggingFaceH4/aime_2024", "train", "problem", "answer"),
+    "amc23": _HubSet("math-ai/amc23", "test", "question", "answer"),
+    "gsm8k": _HubSet("openai/gsm8k", "test", "question", "answer", "main"),
+}
+
+
+def load_questions(name: str, data_dir: Path | None, limit: int | None) -> list[Question]:
+    """The questions of a named benchmark (from <data_dir>/<name>/test.jsonl if there, else the Hub) or of a file."""
+    if name in NAMED:
+        local = data_dir / name / "test.jsonl" if data_dir else None
+        if local and local.is_file():
+            questions = _questions(find_source(str(local), option="--data-dir").rows(), name, "problem", "answer")
+        else:
+            questions = _from_hub(name, NAMED[name])
+    else:
+        if "/" not in name and not name.endswith((".jsonl", ".json", ".parquet")):
+            raise UserError(f"--benchmarks: unknown benchmark {name!r}{nearest(name, NAMED)}")
+        path = Path(name)
+        questions = _questions(find_source(name, "test", "--benchmarks").rows(), path.stem, "problem", "answer")
+    return questions[:limit]
+
+
+def _questions(rows: Sequence[Row], dataset: str, problem: str, answer: str) -> list[Question]:
+    questions, seen = [], set()
+    for number, row in enumerate(rows):
+        for column in (problem, answer):
+            if column not in row:
+                raise UserError(
+                    f"--benchmarks: {dataset}, row {number + 1}: no column {column!r} among {', '.join(map(repr, row))}"
+                )
+        key = str(row.get("id", number))
+        if key in seen:
+            raise UserError(f"--benchmarks: {dataset}, row {number + 1}: id {key!r} occurs twice")
+        seen.add(key)
+        solution = row.get("solution")
+        questions.append(Question(dataset, key, str(row[problem]), _as_answer(row[answer]), solution))
+    if not questions:
+        raise UserError(f"--benchmarks: {dataset} has no rows")
+    return questions
+
+
+def _from_hub(name: str, hub: _HubSet) -> list[Question]:
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(hub.repository, hub.configuration, split=hub.split)
+    except Exception as error:  # the Hub client raises a wide family; all mean that the data is not to be had
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"--benchmarks: cannot load {name} ({hub.repository}) from the Hub: {reason}; give --data-dir with"
+            f" {name}/test.jsonl in it"
+        ) from None
+    questions = _questions([dict(row) for row in rows], name, hub.problem, hub.answer)
+    if name == "gsm8k":  # its answers are whole solutions that end in "#### 42"
+        return [replace(q, answer=q.answer.rpartition("####")[2].strip(), solution=q.answer) for q in questions]
+    return questions
+
+
+def _as_answer(value: Any) -> str:
+    """OlympiadBench holds a list of one answer."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

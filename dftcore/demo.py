@@ -1,0 +1,257 @@
+"""The demonstration: a real model, trained with SFT and with DFT from the same start, scored on held-out problems.
+
+Everything runs through the programs a user runs, train.py and evaluate.py under torchrun. Each stage leaves its result
+under the output directory; a second run reuses what is there and an interrupted one goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dftcore.data.problems import Split, write_problems
+from dftcore.errors import UserError
+from dftcore.files import read_log, write_json, write_text
+from dftcore.options import option
+
+METHODS = ("sft", "dft")
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    output: Path = option(Path("runs/demo"), "directory for data, runs, results.json and pictures")
+    model: str | None = option(None, "model directory; none: SmolLM2-135M-Instruct, fetched and cached")
+    examples: int = option(640, "training problems", minimum=1)
+    questions: int = option(96, "held-out problems", minimum=1)
+    batch_size: int = option(32, "examples per optimizer step", minimum=2)
+    lr: float = option(1e-4, "peak learning rate, the same for both methods", above=0)
+    max_new_tokens: int = option(96, "longest completion", minimum=1)
+    ranks: int | None = option(None, "processes; none: one a GPU, else two, else one on a single core", minimum=1)
+    dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "compute type; auto: the faster one here")
+    seed: int = option(0, "of data, training and sampling", minimum=0)
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    demo: DemoOptions
+
+
+class Demo:
+    """The stages in order; `run` is the whole."""
+
+    def __init__(self, options: DemoOptions) -> None:
+        self.options, self.output = options, options.output
+        self.began = time.perf_counter()
+        self.stage = 0
+
+    def run(self) -> dict[str, Any]:
+        self.output.mkdir(parents=True, exist_ok=True)
+        self._refuse_other_options()
+        self.say("model and data")
+        self.model = Path(self.options.model) if self.options.model else _smollm2()
+        self._write_problems()
+        self.dtype = _faster_dtype() if self.options.dtype == "auto" else self.options.dtype
+        self.ranks = self.options.ranks or _default_ranks()
+        steps = -(-self.options.examples // self.options.batch_size)
+        middle = max(1, steps // 2)
+        self.say(f"score the base model ({self.ranks} processes, {self.dtype})")
+        base = self.evaluate(self.model, "base", samples=2)
+        scores: dict[str, list[dict[str, Any]]] = {}
+        results = {"base": base}
+        for method in METHODS:
+            self.say(f"train with {method.upper()}, {steps} steps of {self.options.batch_size}")
+            self.train(method, middle)
+            self.say(f"score {method.upper()} half-way and at the end")
+            half = self.output / method / f"step-{middle}"
+            if not half.is_dir():
+                self.program("export", run=self.output / method, step=middle, output=half)
+            halfway = self.evaluate(half, f"{method}-step-{middle}", samples=1)
+            results[method] = self.evaluate(self.output / method / "final", method, samples=2)
+            scores[method] = [
+                {"step": step, **_accuracy(found)}
+                for step, found in ((0, base), (middle, halfway), (steps, results[method]))
+            ]
+        self.say("report")
+        return self.report(results, scores)
+
+    def say(self, text: str) -> None:
+        self.stage += 1
+        elapsed = time.perf_counter() - self.began
+        print(f"\n[{self.stage}/{3 + 2 * len(METHODS)}, {elapsed:.0f} s] {text}", flush=True)
+
+    def train(self, method: str, save_every: int) -> None:
+        if (self.output / method / "final").is_dir():
+            return print(f"{self.output / method} is trained already")
+        return self.launch(
+            "train.py",
+            model=self.model,
+            data=self.output / "train.jsonl",
+            objective=method,
+            output=self.output / method,
+            batch_size=self.options.batch_size,
+            micro_batch_size=8,
+            max_length=256,
+            lr=self.options.lr,
+            dtype=self.dtype,
+            save_every=save_every,
+            keep_checkpoints=3,
+            seed=self.options.seed,
+            flags=["--no-packing"],  # without a variable-length attention kernel, short rows beat one long masked row
+        )
+
+    def evaluate(self, model: Path, name: str, samples: int) -> dict[str, Any]:
+        output = self.output / "scores" / name
+        if not (output / "results.json").is_file():
+            self.launch(
+                "evaluate.py",
+                model=model,
+                benchmarks=self.output / "test.jsonl",
+                output=output,
+                samples=samples,
+                prompt="problem",
+                max_new_tokens=self.options.max_new_tokens,
+                sampling_batch_size=48,
+                dtype=self.dtype,
+                seed=self.options.seed,
+                flags=["--label-statistics"],
+            )
+        return json.loads((output / "results.json").read_text(encoding="utf-8"))
+
+    def launch(self, script: str, flags: list[str], **options: Any) -> None:
+        """A program of the repository under torchrun."""
+        if not (_ROOT / script).is_file():
+            raise UserError(f"the demo needs a checkout of the repository: there is no {_ROOT / script}")
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.ranks)]
+        self._call([*torchrun, str(_ROOT / script)], flags, options)
+
+    def program(self, verb: str, **options: Any) -> None:
+        self._call(["-m", "dftcore", verb], [], options)
+
+    def _call(self, program: list[str], flags: list[str], options: dict[str, Any]) -> None:
+        words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+        threads = max(1, len(os.sched_getaffinity(0)) // self.ranks)
+        environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", **os.environ}
+        with subprocess.Popen([sys.executable, *program, *words, *flags], env=environment) as process:
+            try:
+                status = process.wait()
+            except KeyboardInterrupt:
+                process.wait()  # it got the Ctrl-C too, and leaves its files in order
+                raise
+        if status != 0:
+            raise UserError(
+                f"{' '.join(program[-1:])} ended with status {status}, see above; run the demo again to go on"
+            )
+
+    def _write_problems(self) -> None:
+        wanted: dict[Split, int] = {"train": self.options.examples, "test": self.options.questions}
+        for split, count in wanted.items():
+            path = self.output / f"{split}.jsonl"
+            if not path.is_file():
+                write_problems(path, split, count, (1, 2, 3), self.options.seed)
+
+    def _refuse_other_options(self) -> None:
+        path = self.output / "options.json"
+        now = {name: str(getattr(self.options, name)) for name in DemoOptions.__dataclass_fields__ if name != "output"}
+        if path.is_file() and (before := json.loads(path.read_text(encoding="utf-8"))) != now:
+            name = next(key for key in now if before.get(key) != now[key])
+            raise UserError(
+                f"--{name.replace('_', '-')}: {self.output} holds a demo with {before.get(name)}, not {now[name]};"
+                " give another --output or remove that directory"
+            )
+        write_json(path, now)
+
+    def report(self, results: dict[str, dict[str, Any]], scores: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        """results.json, report.md, loss.png and probability.png; the table goes to the terminal too."""
+        from dftcore import plots
+
+        metrics = {method: read_log(self.output / method / "metrics.jsonl") for method in METHODS}
+        seconds = {method: sum(record["seconds"] for record in metrics[method]) for method in METHODS}
+        found = {
+            name: {
+                "accuracy": _accuracy(result),
+                "nll": result["label_statistics"]["nll"],
+                "mean_prob": result["label_statistics"]["mean_prob"],
+                "training_seconds": seconds.get(name, 0.0),
+                "truncation_rate": result["benchmarks"]["test"]["truncation_rate"],
+            }
+            for name, result in results.items()
+        }
+        write_json(
+            self.output / "results.json",
+            {"models": found, "accuracy_over_steps": scores, "ranks": self.ranks, "dtype": self.dtype},
+        )
+        plots.learning_curves(self.output / "loss.png", metrics, scores)
+        statistics = {name: result["label_statistics"] for name, result in results.items()}
+        plots.probability_histogram(self.output / "probability.png", statistics)
+        table = _table(found)
+        write_text(self.output / "report.md", table)
+        print(table)
+        print(f"\npictures and figures are in {self.output}; this run took {time.perf_counter() - self.began:.0f} s")
+        return found
+
+
+def _accuracy(result: dict[str, Any]) -> dict[str, float]:
+    found = result["benchmarks"]["test"]
+    return {key: found[key] for key in ("value", "low", "high", "questions", "samples")}
+
+
+def _table(found: dict[str, dict[str, Any]]) -> str:
+    rows = [("model", "accuracy", "95 % interval", "NLL", "mean p of labels", "not ended", "training")]
+    for name, row in found.items():
+        score = row["accuracy"]
+        rows.append(
+            (
+                name.upper(),
+                f"{score['value']:.1%}",
+                f"{score['low']:.1%} to {score['high']:.1%}",
+                f"{row['nll']:.3f}",
+                f"{row['mean_prob']:.3f}",
+                f"{row['truncation_rate']:.0%}",
+                f"{row['training_seconds']:.0f} s" if row["training_seconds"] else "-",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines) + "\n"
+
+
+def _smollm2() -> Path:
+    from dftcore.pretrained import smollm2
+
+    return smollm2()
+
+
+def _default_ranks() -> int:
+    import torch
+
+    return torch.cuda.device_count() or min(2, len(os.sched_getaffinity(0)))
+
+
+def _faster_dtype() -> str:
+    """bfloat16 where the machine multiplies it faster than float32, which many CPUs do not."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bfloat16"
+
+    def seconds(dtype: torch.dtype) -> float:
+        left, right = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+        multiply: Callable[[], Any] = lambda: left @ right.T  # noqa: E731
+        multiply()
+        began = time.perf_counter()
+        for _ in range(5):
+            multiply()
+        return time.perf_counter() - began
+
+    return "bfloat16" if seconds(torch.bfloat16) < seconds(torch.float32) else "float32"

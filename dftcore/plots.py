@@ -1,0 +1,85 @@
+"""Pictures of a run. matplotlib is imported here only, drawing without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from dftcore.errors import UserError
+from dftcore.files import replacing
+
+COLOURS = {"base": "#8a8a8a", "sft": "#c8553d", "dft": "#2a6f97"}
+
+
+def learning_curves(
+    path: Path, metrics: Mapping[str, Sequence[dict[str, Any]]], accuracy: Mapping[str, Sequence[dict[str, Any]]]
+) -> None:
+    """Loss of each run over its steps, and accuracy with 95 % intervals where it was measured.
+
+    metrics: run -> records of metrics.jsonl. accuracy: run -> records of step, value, low, high.
+    """
+    plt = _pyplot()
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    for name, records in metrics.items():
+        steps = [record["step"] for record in records]
+        left.plot(steps, [record["loss"] for record in records], color=COLOURS.get(name), label=name.upper())
+        middle.plot(steps, [record["nll"] for record in records], color=COLOURS.get(name), label=name.upper())
+    left.set(title="Objective's own loss (DFT weighs each token by p)", xlabel="step", ylabel="loss", yscale="log")
+    middle.set(title="Negative log-likelihood of the labels", xlabel="step", ylabel="nats per token")
+    for name, records in accuracy.items():
+        values = [record["value"] for record in records]
+        below = [record["value"] - record["low"] for record in records]
+        above = [record["high"] - record["value"] for record in records]
+        steps = [record["step"] for record in records]
+        right.errorbar(
+            steps, values, yerr=[below, above], marker="o", capsize=4, color=COLOURS.get(name), label=name.upper()
+        )
+    right.set(title="Accuracy on held-out problems (95 % interval)", xlabel="step", ylim=(0, None))
+    right.yaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1.0))
+    for axis in (left, middle, right):
+        axis.legend(frameon=False)
+        axis.grid(alpha=0.25)
+    _save(figure, path)
+
+
+def probability_histogram(path: Path, statistics: Mapping[str, dict[str, Any]]) -> None:
+    """Share of label tokens in each probability bin, for every model. statistics: model -> label_statistics."""
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(10, 4), layout="constrained")
+    width = 0.8 / len(statistics)
+    bins: list[float] = next(iter(statistics.values()))["bins"]
+    for index, (name, found) in enumerate(statistics.items()):
+        shares = [count / found["tokens"] for count in found["histogram"]]
+        places = [place + (index - (len(statistics) - 1) / 2) * width for place in range(len(shares))]
+        label = f"{name.upper()} (mean {found['mean_prob']:.2f})"
+        axis.bar(places, shares, width, color=COLOURS.get(name), label=label)
+    axis.set_xticks(range(len(bins) - 1), [f"{low:g}\u2013{high:g}" for low, high in pairwise(bins)])
+    axis.tick_params(axis="x", rotation=35)
+    axis.set(title="Probability of the label tokens of held-out solutions", xlabel="probability p", ylabel="share")
+    axis.yaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1.0))
+    axis.legend(frameon=False)
+    axis.grid(axis="y", alpha=0.25)
+    _save(figure, path)
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        raise UserError("pictures need matplotlib; install with pip install -e .[plot]") from None
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import matplotlib.ticker
+
+    plt.matplotlib = matplotlib
+    return plt
+
+
+def _save(figure: Any, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+    plt.close(figure)
