@@ -7,6 +7,7 @@ Usage: ``Comparison(policy, budget).same(left, right)``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -61,8 +62,10 @@ class Comparison:
         """A true chain of constants, such as ``180 + 24 = 204``, states its last member; a false one nothing."""
         if not isinstance(node, Relation) or set(node.ops) != {"="} or symbols(node):
             return node
-        true = all(isinstance(arg, SCALARS) for arg in node.args) and all(
-            same_scalars(first, second, self.policy, self.budget) for first, second in pairwise(node.args)
+        true = (
+            node.args[0] != node.args[-1]
+            and all(isinstance(arg, SCALARS) for arg in node.args)
+            and all(same_scalars(first, second, self.policy, self.budget) for first, second in pairwise(node.args))
         )
         return node.args[-1] if true else node
 
@@ -227,8 +230,10 @@ class Comparison:
             return False
         if self.policy.ordered_lists or self._names_only_one(mine, other):
             return self._in_order(mine, other)
-        remaining = list(other)
-        for item in mine:
+        spare = Counter(other)
+        spare.subtract(Counter(mine))
+        remaining = [item for item, count in spare.items() for _ in range(count)]
+        for item in (item for item, count in spare.items() for _ in range(-count)):
             at = self._found(item, remaining)
             if at is None:
                 return False
@@ -242,6 +247,7 @@ class Comparison:
         return (len(first) > 1 and not second) or (len(second) > 1 and not first)
 
     def _found(self, item: Node, among: Sequence[Node]) -> int | None:
+        self.budget.spend(1 + len(among) // 8)
         if item in among:
             return list(among).index(item)
         return next((index for index, other in enumerate(among) if self.same(item, other)), None)

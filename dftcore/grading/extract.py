@@ -23,6 +23,15 @@ from dftcore.grading.units import is_unit_word
 from dftcore.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, words
 
 
+class Span(NamedTuple):
+    """Delimited mathematics: where it starts and ends with its delimiters, and what is inside."""
+
+    start: int
+    end: int
+    inside: str
+    dollar: bool
+
+
 class Found(NamedTuple):
     """The answer's text, or None, and the rule that found it."""
 
@@ -49,7 +58,8 @@ _ANCHOR = re.compile(
 _FINAL = re.compile(r"\bfinal\s+answer\s*(?:\*\*)?\s*(?::|is\b)(?:\s|[:*])*", re.IGNORECASE)
 _SPECIAL = re.compile(r"<\|[^|<>]{0,40}\|>|</s>|<eos>|I hope it is correct")
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\\$(]|\s*$)|\n")
-_SPAN = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:[^$\\]|\\.)+?)\$", re.DOTALL)
+_OPEN = re.compile(r"\$\$|\\\[|\\\(|(?<!\\)\$")
+_CLOSE = {"\\[": "\\]", "\\(": "\\)"}
 _NUMBER = re.compile(
     r"(?<![\w.^])(?:(?<![\d)\]}])[-+−])?[$€£]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][+-]?\d+)?"
     r"(?:\s*(?:\\times|\\cdot|[x×*])\s*10\s*\^\s*\{?-?\d+\}?)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:\s*\\?%)?"
@@ -70,6 +80,27 @@ _LEADING_FILLER = re.compile(
 )
 
 
+def _spans(text: str) -> list[Span]:
+    """Delimited mathematics from left to right, in linear time: a delimiter without its partner is passed over."""
+    found: list[Span] = []
+    missing: set[str] = set()
+    at = 0
+    while match := _OPEN.search(text, at):
+        opening = match.group()
+        closing = _CLOSE.get(opening, opening)
+        end = -1 if closing in missing else text.find(closing, match.end())
+        while end > 0 and closing == "$" and text[end - 1] == "\\":
+            end = text.find(closing, end + 1)
+        if end < 0:
+            missing.add(closing)
+        if end <= match.end():
+            at = match.end()
+            continue
+        at = end + len(closing)
+        found.append(Span(match.start(), at, text[match.end() : end], opening == "$"))
+    return found
+
+
 def find_answer(text: str, last_number: bool = False) -> Found:
     """The answer of a completion, or of a bare answer. ``last_number`` prefers the last number to mathematics."""
     text = _after_thinking(text)
@@ -78,8 +109,8 @@ def find_answer(text: str, last_number: bool = False) -> Found:
         return _correction(text) or boxed
     tail = text[-_LONGEST_SENTENCE * 4 :]
     marked = _last_match(_MARKER, tail) if "####" in tail or "A:" in tail else None
-    if marked is not None:
-        return Found(_statement(tail[marked:]), "marker")
+    if marked is not None and (statement := _statement(tail[marked:])):
+        return Found(statement, "marker")
     lowered = tail.lower()
     if "ans" in lowered or "correct" in lowered:
         anchored = _last_match(_ANCHOR, tail)
@@ -176,8 +207,9 @@ def _statement(rest: str) -> str | None:
     """The answer at the start of what follows a marker or an anchor."""
     rest = _SPECIAL.split(rest[:_LONGEST_SENTENCE], maxsplit=1)[0]
     rest = _LEADING_FILLER.sub("", rest)
-    span = _SPAN.match(rest)
-    sentence = rest[: _sentence_end(rest, span.end() if span else 0)].strip()
+    spans = _spans(rest)
+    span = spans[0] if spans and spans[0].start == 0 else None
+    sentence = rest[: _sentence_end(rest, span.end if span else 0)].strip()
     sentence = sentence.replace("**", "").strip().rstrip(".")
     if not sentence:
         return None
@@ -203,11 +235,11 @@ def _sentence_end(text: str, start: int) -> int:
 def _joined_spans(sentence: str) -> str:
     """``$3$ and $5$ as wanted`` begins with two values; ``$x$ where $y$...`` with one."""
     end = 0
-    for span in _SPAN.finditer(sentence):
-        between = sentence[end : span.start()].strip()
+    for span in _spans(sentence):
+        between = sentence[end : span.start].strip()
         if end and between not in (",", "and", "or", ", and", ", or"):
             break
-        end = span.end()
+        end = span.end
     return sentence[:end]
 
 
@@ -221,12 +253,21 @@ def is_whole(text: str) -> bool:
         labelled = re.match(r"[A-Za-z ]+:", text) is not None or any(word.lower() in _LABELS for word in words)
         labelled = labelled and len(words) > 0
         return len(words) <= 3 and not labelled and "\n" not in text.strip() and not re.search(r"[a-z]\. [A-Z]", text)
-    outside = _INVISIBLE.sub(" ", _SPAN.sub(" \x01 ", text))
+    outside = _INVISIBLE.sub(" ", _outside(text))
     words = _WORD.findall(outside)
     others = [word for word in words if not _is_vocabulary(word)]
     if not others:
         return "\x01" not in outside or not re.search(r"\w\s*:|\n\s*\n", outside)
     return len(others) <= 2 and ":" not in outside and not any(word.lower() in _LABELS for word in others)
+
+
+def _outside(text: str) -> str:
+    """The text with a mark in place of each stretch of mathematics."""
+    parts, at = [], 0
+    for span in _spans(text):
+        parts += [text[at : span.start], " \x01 "]
+        at = span.end
+    return "".join(parts) + text[at:]
 
 
 def _is_vocabulary(word: str) -> bool:
@@ -235,7 +276,7 @@ def _is_vocabulary(word: str) -> bool:
 
 def _last_clause(text: str) -> Found | None:
     """LaTeX without delimiters after the last "is" or "=" of the last sentence."""
-    if "\\" not in text or _SPAN.search(text):
+    if "\\" not in text or _spans(text):
         return None
     sentence = re.split(r"[.!?]\s+|\n", text.strip().rstrip("."))[-1]
     clause = _CLAUSE.search(sentence)
@@ -245,27 +286,19 @@ def _last_clause(text: str) -> Found | None:
 
 def _last_value(text: str) -> Found | None:
     """The last mathematics or the last number, whichever ends later."""
-    spans = [span for span in _SPAN.finditer(text) if _is_mathematics(span)]
+    spans = [span for span in _spans(text) if _is_mathematics(span, text)]
     number = _last_number(text)
-    if spans:
-        last = spans[-1]
-        remainder = text[last.end() :]
-        if number is None or _last_number(remainder) is None:
-            return Found(_inside(last), "last mathematics")
+    if spans and (number is None or _last_number(text[spans[-1].end :]) is None):
+        return Found(spans[-1].inside.strip(), "last mathematics")
     return number
 
 
-def _inside(span: re.Match[str]) -> str:
-    return next(group for group in span.groups() if group is not None).strip()
-
-
-def _is_mathematics(span: re.Match[str]) -> bool:
+def _is_mathematics(span: Span, text: str) -> bool:
     """Whether what two dollars hold is mathematics, not the prose between two prices."""
-    if span.group(4) is None:
+    if not span.dollar:
         return True
-    inside = span.group(4)
-    words = [word for word in _WORD.findall(_INVISIBLE.sub(" ", inside)) if not _is_vocabulary(word)]
-    return len(words) < 2 and not (inside[-1:].isspace() and span.string[span.end() : span.end() + 1].isdigit())
+    words = [word for word in _WORD.findall(_INVISIBLE.sub(" ", span.inside)) if not _is_vocabulary(word)]
+    return len(words) < 2 and not (span.inside[-1:].isspace() and text[span.end : span.end + 1].isdigit())
 
 
 def _last_number(text: str) -> Found | None:

@@ -25,8 +25,9 @@ from dftcore.grading.textform import text_key, tidy, word_key
 
 _PLAIN = re.compile(r"[-+]?\d{1,18}(?:\.\d{1,12})?")
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?![\d,])")
+_HOLLOW = re.compile(r"\\[A-Za-z]+|[\s${}\\]")
 _CACHED_LENGTH = 1_000
-_PARSE_SECONDS = 0.15
+_PARSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _shorten(text: object) -> str:
 def _explain(gold: str, prediction: str, policy: Policy) -> Explanation:
     left, right = _read(gold, policy), _read(prediction, policy)
     if left.answer is None or right.answer is None:
-        same = left.rule == right.rule == "box not closed" and gold.strip() == prediction.strip()
+        same = left.answer is right.answer and _says_something(gold, left.rule) and gold.strip() == prediction.strip()
         return Explanation(same, "identical text" if same else "no answer", left.describe(), right.describe())
     if _PLAIN.fullmatch(left.answer) and _PLAIN.fullmatch(right.answer):
         rule = _same_plain(left.answer, right.answer, policy)
@@ -111,6 +112,11 @@ def _explain(gold: str, prediction: str, policy: Policy) -> Explanation:
         return Explanation(False, "no answer", left.describe(first), right.describe(second))
     verdict, rule = _decide(left, first, right, second, policy, budget)
     return Explanation(verdict, rule, left.describe(first), right.describe(second))
+
+
+def _says_something(text: object, rule: str) -> bool:
+    """Whether a text without an answer is more than an empty box, empty groups or dollars."""
+    return isinstance(text, str) and rule != "box" and _HOLLOW.sub("", text) != ""
 
 
 def _same_plain(left: str, right: str, policy: Policy) -> str | None:

@@ -339,7 +339,7 @@ class Operands(Reader):
         body = self.scalar(self.product())
         if low is not None and high is not None:
             return Func(name, (Sym(variable), low, high, body))
-        return Func(name, (Sym(under), body) if high is None else (Sym(under), high, body))
+        return Func(name, (Sym(under or name), body) if high is None else (Sym(under or name), high, body))
 
     # -- names
 

@@ -21,6 +21,7 @@ from dftcore.grading.nodes import (
     ONE,
     PLUS_MINUS,
     SCALARS,
+    ZERO,
     Add,
     Const,
     Func,
@@ -159,8 +160,8 @@ def is_infinite(node: Node) -> int:
 
 
 def is_finite(node: Node, limits: Limits, budget: Budget) -> bool:
-    """False for nan, for a division by zero anywhere, and for infinity used as a number; ``\\pm\\infty`` alone is
-    an answer. What is too large to compute counts as finite. Raises OutOfBudget."""
+    """False for nan, for a division by zero anywhere, and for infinities that cancel; ``\\pm\\infty`` alone is an
+    answer. What is too large to compute counts as finite. Raises OutOfBudget."""
     from dftcore.grading.exact import Residues, TooLarge
     from dftcore.grading.numeric import constant_value, symbols
 
@@ -168,7 +169,9 @@ def is_finite(node: Node, limits: Limits, budget: Budget) -> bool:
         return False
     if is_infinite(node) or not isinstance(node, SCALARS):
         return all(is_finite(part, limits, budget) for part in children(node) if part != INFINITY)
-    if isinstance(node, (Add, Mul, Pow)) and INFINITY in children(node):
+    if isinstance(node, Add) and sum(INFINITY in walk(term) for term in node.terms) > 1:
+        return False
+    if isinstance(node, Mul) and INFINITY in node.factors and ZERO in node.factors:
         return False
     risky = any(isinstance(part, (Pow, Func, Const)) for part in walk(node))
     if not risky:
