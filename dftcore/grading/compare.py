@@ -215,10 +215,15 @@ class Comparison:
         return None
 
     def _is_range(self, node: Items | SetOf) -> bool:
-        return isinstance(node, Items) and any(
-            isinstance(item, (Relation, SetOp)) or (isinstance(item, Named) and (item.value == Const("R") or not isinstance(item.value, SCALARS)))
-            for item in node.items
-        ) and region_of(node, self.policy.limits, self.budget) is not None  # fmt: skip
+        """Whether a list is one of conditions, such as ``x < -1 or x > 1``, rather than of values."""
+        if not isinstance(node, Items) or not any(map(self._is_condition, node.items)):
+            return False
+        return region_of(node, self.policy.limits, self.budget) is not None
+
+    def _is_condition(self, node: Node) -> bool:
+        if isinstance(node, Named):
+            return node.value == Const("R") or not isinstance(node.value, SCALARS)
+        return isinstance(node, (Relation, SetOp))
 
     def _same_members(self, left: Items | SetOf, right: Items | SetOf) -> bool:
         mine, other = left.items, right.items

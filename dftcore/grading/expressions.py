@@ -91,9 +91,9 @@ class Expressions(Operands):
                 self.take()
                 result = multiply(self.scalar(result), Pow(self.scalar(self._divisor()), MINUS_ONE))
             elif self.starts_factor(token, result):
+                if token.kind == "num":
+                    raise Unreadable("a number right after a value")
                 right = self.power()
-                if isinstance(right, Num):
-                    raise Unreadable("two numbers side by side")
                 result = multiply(self.scalar(result), self.scalar(right))
             else:
                 return result

@@ -260,6 +260,13 @@ def symbols(*nodes: Node) -> set[str]:
     return {part.name for node in nodes for part in walk(node) if isinstance(part, Sym)}
 
 
+def _whole(name: str, index: int, alone: bool, source: random.Random) -> Fraction:
+    """A sample for a letter among whole ones. Only letters that usually count are whole: a real x tells x from its
+    floor. One letter alone runs through the first numbers, since floors may differ at few of them."""
+    number = index + 1 if alone else source.randint(1, 3 + index)
+    return Fraction(number) if name[0] in _COUNTERS else number + Fraction(1, 7)
+
+
 def points(*nodes: Node) -> list[dict[str, Fraction]]:
     """Deterministic sample points for the symbols of ``nodes``: integers where the expressions ask for them."""
     names = sorted(symbols(*nodes))
@@ -271,15 +278,8 @@ def points(*nodes: Node) -> list[dict[str, Fraction]]:
         for part in walk(node)
     )
     if counting:
-        # Only the letters that usually count are whole; a real x tells x from its floor.
         return [
-            {
-                name: Fraction(
-                    (index + 1 if len(names) == 1 else source.randint(1, 3 + index)) * 7 + (name[0] not in _COUNTERS), 7
-                )
-                for name in names
-            }
-            for index in range(_WHOLE_POINTS)
+            {name: _whole(name, index, len(names) == 1, source) for name in names} for index in range(_WHOLE_POINTS)
         ]
     made: list[dict[str, Fraction]] = []
     for scale in _SCALES if names else (1,):

@@ -1,0 +1,281 @@
+"""Accuracy, speed and safety of ``dftcore.grading`` beside Math-Verify, on labelled pairs and on generated ones.
+
+    python benchmarks/checker.py                                    generated pairs only
+    DFTCORE_DATA=DIR python benchmarks/checker.py                   also DIR/checker/*.jsonl, where they exist
+    python benchmarks/checker.py --output benchmarks/results        writes checker.json and checker.md there
+
+Every pair is judged in this process, one after another, under a wall-clock alarm of ten seconds, so that another
+checker cannot hang the run; both sides go to Math-Verify as LaTeX in a box, its best setting. A checker that is not
+installed is a row that says so. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parents[1]
+ALARM_SECONDS = 10
+SLOW_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A gold, a prediction, whether they are the same (None: either verdict will do)."""
+
+    gold: str
+    prediction: str
+    same: bool | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checker on one set of pairs."""
+
+    checker: str
+    pairs: str
+    count: int
+    correct_percent: float
+    false_positives: int
+    false_negatives: int
+    median_ms: float
+    p99_ms: float
+    slowest_ms: float
+    over_one_second: int
+    pairs_per_second: int
+    payloads_run: int | None = None
+
+
+class Alarm(Exception):
+    """A checker took longer than the benchmark waits."""
+
+
+def generated(count: int, seed: int) -> Iterator[Pair]:
+    """Answers of every kind, rewritten truly or changed in one place."""
+    source = random.Random(seed)
+    for _ in range(count):
+        a, b, c = source.randint(2, 99), source.randint(2, 99), source.randint(2, 9)
+        big, places = source.randint(1_000, 9_999_999), source.randint(1, 30)
+        kinds = [
+            (str(big), f"{big:,}", str(big + 1)),
+            (str(-a), f"-{a}.0", str(a)),
+            (rf"\frac{{{a}}}{{{b}}}", f"{a * c}/{b * c}", rf"\frac{{{a + 1}}}{{{b}}}"),
+            (f"{a / 8}", rf"\frac{{{a}}}{{8}}", f"{(a + 1) / 8}"),
+            (f"{c}.{a}e{places}", rf"{c}.{a} \times 10^{{{places}}}", rf"{c}.{a} \times 10^{{{places + 1}}}"),
+            (rf"{c}\sqrt{{{a}}}", rf"\sqrt{{{a * c * c}}}", rf"\sqrt{{{a * c * c + 1}}}"),
+            (f"x^2+{a + b}x+{a * b}", f"(x+{a})(x+{b})", f"(x+{a})(x-{b})"),
+            (rf"{a}\%", rf"\frac{{{a}}}{{100}}", rf"\frac{{{a + 1}}}{{100}}"),
+            (f"({a},{b})", rf"\left({a}, {b}\right)", f"({a},{b + 1})"),
+            (rf"\{{{a},{a + b}\}}", rf"\{{{a + b},{a}\}}", rf"\{{{a + b},{a + 1}\}}"),
+            (f"[{a},{a + b})", rf"{a} \le x < {a + b}", rf"{a} < x \le {a + b}"),
+            (
+                rf"(-\infty,{a})\cup({a + b},\infty)",
+                rf"x<{a} \text{{ or }} x>{a + b}",
+                rf"x<{a} \text{{ or }} x>{a + b + 1}",
+            ),
+            (f"{a}x+{b}y={c}", f"{3 * a}x+{3 * b}y-{3 * c}=0", f"{a}x-{b}y={c}"),
+            (rf"{a}\pm\sqrt{{{c}}}", rf"{a}-\sqrt{{{c}}}, {a}+\sqrt{{{c}}}", rf"{a}+\sqrt{{{c}}}"),
+            tuple(
+                rf"\begin{{{kind}}}{x}\\{y}\end{{{kind}}}"
+                for kind, x, y in (("pmatrix", a, b), ("bmatrix", a, b), ("pmatrix", a + b, a))
+            ),
+            (rf"{a}\text{{ cm}}", f"{a}", f"{a + 1}"),
+            (rf"\sin({c}x)\cos({c}x)", rf"\frac{{\sin({2 * c}x)}}{{2}}", rf"\frac{{\sin({2 * c}x)}}{{3}}"),
+        ]
+        gold, same, different = source.choice(kinds)
+        answer, expected = source.choice([(same, True), (different, False)])
+        yield Pair(gold, answer, expected)
+
+
+def hostile(marker: str) -> Iterator[Pair]:
+    """Payloads and bombs against an innocent gold."""
+    for text in (
+        f"open('{marker}','w')",
+        f"__import__('os').system('touch {marker}')",
+        f"[open('{marker}','w') for _ in [0]]",
+        f"1+open('{marker}','w').fileno()",
+        f"Symbol('x', real=open('{marker}','w'))",
+        f"2*open('{marker}','w').fileno()*\\pi",
+        "9^{9^{9^9}}",
+        "9999999^{9999999}",
+        "((1000!)!)!",
+        r"\binom{10^9}{5\cdot10^8}",
+        r"\sum_{k=1}^{10^9} k",
+        "(a+b+c+d+e)^{80}",
+        r"\gcd(2^{100000}-1,2^{99999}-1)",
+        "+".join(rf"\sqrt{{{k}+\sqrt{{{k + 1}}}}}" for k in range(2, 20)),
+        "1" * 5_000,
+        "(" * 5_000,
+        r"\sqrt{" * 600 + "2" + "}" * 600,
+        "1" + "+1" * 20_000,
+        r"\boxed{" * 5_000,
+        "$a" * 5_001,
+        r"1.1^{10^9}",
+        r"\sin(10^{10^{12}})",
+    ):
+        yield Pair("42", text, False)
+
+
+def labelled(data: Path, marker: str) -> Iterator[tuple[str, list[Pair]]]:
+    """The labelled sets that the data directory holds."""
+    for name in ("cases", "variants", "gsm8k_outputs", "hostile"):
+        path = data / "checker" / f"{name}.jsonl"
+        if not path.exists():
+            continue
+        pairs = []
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            if row["gold"] is None or row["pred"] is None or (name == "cases" and row["cls"] not in ("core", "hard")):
+                continue
+            gold, prediction = (row[side].replace("{MARKER}", marker) for side in ("gold", "pred"))
+            pairs.append(Pair(gold, prediction, None if row.get("either") else row["expected"]))
+        yield name, pairs
+
+
+def ours() -> Callable[[str, str], bool]:
+    from dftcore.grading import check
+
+    return check
+
+
+def math_verify() -> Callable[[str, str], bool]:
+    from math_verify import parse, verify  # type: ignore[import-not-found]
+
+    def boxed(text: str) -> str:
+        return text if "boxed" in text or len(text) > 150 else rf"\boxed{{{text.strip().strip('$')}}}"
+
+    return lambda gold, prediction: bool(verify(parse(boxed(gold)), parse(boxed(prediction))))
+
+
+CHECKERS = {"dftcore.grading": ours, "Math-Verify": math_verify}
+DISTRIBUTIONS = {"dftcore.grading": "dftcore", "Math-Verify": "math-verify"}
+
+
+def version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "source tree" if distribution == "dftcore" else "absent"
+
+
+def measure(name: str, check: Callable[[str, str], bool], label: str, pairs: list[Pair], marker: Path) -> Row:
+    """Judge every pair once and count."""
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise Alarm
+
+    signal.signal(signal.SIGALRM, ring)
+    seconds: list[float] = []
+    right = false_positives = false_negatives = payloads = 0
+    for pair in pairs:
+        start = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, ALARM_SECONDS)
+        try:
+            verdict = check(pair.gold, pair.prediction)
+        except (Alarm, Exception):  # any fault of a checker counts as "not the same"
+            verdict = False
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        seconds.append(time.perf_counter() - start)
+        right += pair.same is None or verdict == pair.same
+        false_positives += verdict and pair.same is False
+        false_negatives += not verdict and pair.same is True
+        if marker.exists():
+            payloads += 1
+            marker.unlink()
+    ordered = sorted(seconds)
+    return Row(
+        name,
+        label,
+        len(pairs),
+        round(100 * right / len(pairs), 2),
+        false_positives,
+        false_negatives,
+        round(1e3 * statistics.median(ordered), 3),
+        round(1e3 * ordered[int(0.99 * (len(ordered) - 1))], 2),
+        round(1e3 * ordered[-1], 1),
+        sum(value > SLOW_SECONDS for value in ordered),
+        round(len(pairs) / sum(ordered)),
+        payloads if "hostile" in label else None,
+    )
+
+
+def commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def table(rows: list[Row], absent: list[str]) -> str:
+    heads = "checker|pairs|count|right %|false pos|false neg|median ms|p99 ms|slowest ms|over 1 s|pairs/s|payloads run"
+    lines = [f"|{heads}|", "|" + "---|" * 12]
+    for row in rows:
+        cells = ["-" if cell is None else str(cell) for cell in asdict(row).values()]
+        lines.append(f"|{'|'.join(cells)}|")
+    lines += [f"|{name}|absent (not installed)|" + "-|" * 10 for name in absent]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=2_000, help="generated pairs (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--checkers", default=",".join(CHECKERS), help="names, separated by commas (default: all)")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "benchmarks" / "results", help="directory for the two files"
+    )
+    options = parser.parse_args()
+    rows: list[Row] = []
+    absent: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        marker = Path(folder) / "marker"
+        sets = [
+            ("generated", list(generated(options.pairs, options.seed))),
+            ("generated hostile", list(hostile(str(marker)))),
+        ]
+        if os.environ.get("DFTCORE_DATA"):
+            sets += labelled(Path(os.environ["DFTCORE_DATA"]), str(marker))
+        for name in options.checkers.split(","):
+            try:
+                check = CHECKERS[name]()
+            except ImportError:
+                absent.append(name)
+                continue
+            check("1", "1")  # load what is loaded lazily
+            rows += [measure(name, check, label, pairs, marker) for label, pairs in sets if pairs]
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version(DISTRIBUTIONS[name]) for name in CHECKERS},
+        "seed": options.seed,
+    }
+    text = table(sorted(rows, key=lambda row: row.pairs), absent)
+    print(text)
+    options.output.mkdir(parents=True, exist_ok=True)
+    report = {**about, "rows": [asdict(row) for row in rows], "absent": absent}
+    (options.output / "checker.json").write_text(json.dumps(report, indent=1) + "\n")
+    facts = ", ".join(f"{key} {value}" for key, value in about.items() if key != "versions")
+    versions = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
+    (options.output / "checker.md").write_text(f"# Checker\n\n{facts}; {versions}.\n\n{text}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

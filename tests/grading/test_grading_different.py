@@ -1,0 +1,153 @@
+"""Pairs that a lenient checker might take for the same, by the mistake that would be made. Checked both ways round."""
+
+import pytest
+from grading_tables import table
+
+from dftcore.grading import explain
+
+DIFFERENT = r"""
+# another number
+1/2  ~~  2
+5  ~~  -5
+5  ~~  5.001
+42  ~~  41.9999
+1/3  ~~  0.33
+0.0000001  ~~  0.0000002
+100000000000  ~~  99999999999
+15625  ~~  1.56e4
+20  ~~  0.2
+1.6  ~~  1.65
+3.8e35  ~~  3.9e35
+3.8e35  ~~  3.8e34
+1e3  ~~  3
+\pi  ~~  22/7
+\pi  ~~  3.1415
+# vast, tiny or nearly equal
+2^{1000000}  ~~  2^{1000000}+1
+3^{2025}  ~~  2^{2025}
+\frac{1}{2004!}  ~~  \frac{1}{2006!}
+\sqrt{10^{100}+1}  ~~  10^{50}
+10^{50}+\sqrt2  ~~  10^{50}+\sqrt3
+10^{100}\pi  ~~  10^{100}\pi+1
+e^{\pi\sqrt{163}}  ~~  262537412640768744
+\cos(0.0000000001)  ~~  1
+10^{10^{10^{10}}}  ~~  10^{10}
+\sqrt{2+\sqrt3}+\sqrt{5}  ~~  4.169
+# digits run together or apart
+12  ~~  (1,2)
+123  ~~  \{1,2,3\}
+123  ~~  1,23
+42  ~~  4 2
+6  ~~  2 3
+10  ~~  4 10/3
+\frac{1}{23}  ~~  \frac{12}{3}
+(2,251,252)  ~~  (2,251,255)
+\frac{a}{bc}  ~~  \frac{ab}{c}
+x^{12}  ~~  x^1 2
+32349  ~~  32, 349
+# sign, branch and order of operations
+|x|  ~~  x
+\sqrt{x^2}  ~~  x
+-2^2  ~~  4
+2^{3^2}  ~~  64
+i  ~~  -i
+x-1  ~~  1-x
+\lfloor x\rfloor  ~~  x
+\lfloor\sqrt{n-1}\rfloor  ~~  \lfloor\sqrt{n-2}\rfloor
+(x+1)^2  ~~  x^2+1
+\sin^2 x  ~~  \sin x^2
+\sqrt{x+y}  ~~  \sqrt x+\sqrt y
+# one symbol for another
+x^2+2x+1  ~~  y^2+2y+1
+f(x)  ~~  f(y)
+a  ~~  A
+x_1  ~~  x_2
+2x  ~~  2
+2m  ~~  2
+x=2  ~~  y=2
+x>5  ~~  y>5
+52_8  ~~  52_9
+101_2  ~~  5
+# a part of the answer
+5  ~~  5,6
+\sqrt{67}  ~~  \sqrt{67},-\sqrt{85}
+\pm5  ~~  5
+x=1,y=2  ~~  x=2,y=1
+x=1,y=2  ~~  2,1
+1,1,2  ~~  1,2,2
+2x+z=1  ~~  1
+x^2=4  ~~  x=2
+7=11a+c  ~~  11a+c
+5\text{ apples and }3\text{ pears}  ~~  5
+2  ~~  [2]
+42  ~~  42 \text{ or } 43
+42  ~~  x=42=43
+42  ~~  43=42
+1,2,\ldots,10  ~~  1,2,\ldots,11
+# brackets and order
+(1,2)  ~~  (2,1)
+(1,2)  ~~  [1,2]
+(1,2)  ~~  \{1,2\}
+[0,1]  ~~  0<x<1
+x>3  ~~  x\ge3
+x>3  ~~  x<3
+[1,2]\cup[3,4]  ~~  [1,4]
+(1,2),(3,4)  ~~  (1,4),(3,2)
+x>0\text{ and }x<5  ~~  x>0\text{ or }x<5
+\emptyset  ~~  \{0\}
+\{\emptyset\}  ~~  \emptyset
+\begin{pmatrix}1&2\end{pmatrix}  ~~  \begin{pmatrix}1\\2\end{pmatrix}
+3:2  ~~  2:3
+12:30  ~~  2:5
+# another unit
+5\text{ cm}  ~~  5\text{ m}
+5 hours  ~~  5 minutes
+\$5  ~~  5 cents
+20\%  ~~  0.02
+30^\circ  ~~  \frac{\pi}{3}
+3 apples  ~~  3 pears
+28  ~~  28/100
+# another word
+\text{Yes}  ~~  \text{No}
+Monday  ~~  Tuesday
+\text{(B)}  ~~  \text{(D)}
+listen  ~~  silent
+on  ~~  no
+odd $n$  ~~  even $n$
+oddd  ~~  odd
+undefined  ~~  0
+# nothing, and nothing finite
+\boxed{}  ~~  \boxed{}
+$$  ~~  $$
+nan  ~~  nan
+\frac10  ~~  \frac10
+\frac{x}{0}  ~~  \frac{x}{0}
+\infty  ~~  \frac10
+\infty  ~~  -\infty
+\infty-\infty  ~~  \infty-\infty
+0  ~~  -
+0  ~~  No answer
+\text{}  ~~  \text{}
+# equations with other solutions
+x^2+y^2=1  ~~  x^2-y^2=1
+x^2/4+y^2/3=1  ~~  x^2/16+y^2/12=1
+2x+3y=6  ~~  2x+3y=7
+x^5-x-1=0  ~~  x^5-x-2=0
+x+y<3  ~~  x+y>3
+y''+y=0  ~~  y''-y=0
+\sum_{k=0}^{n-1} F_k F_{n-k-1}  ~~  \sum_{k=0}^{n-2} F_k F_{n-k-2}
+"""
+
+
+@pytest.mark.parametrize(("left", "right"), table(DIFFERENT))
+def test_different_answers(left, right):
+    found = explain(left, right)
+    assert found.verdict is False, found
+    assert found.status == "ok", found
+    assert explain(right, left).verdict is found.verdict, "not symmetric"
+
+
+@pytest.mark.parametrize(("left", "right"), [("", ""), ("0", "")])
+def test_nothing_is_no_answer(left, right):
+    assert not explain(left, right).verdict
+    assert not explain(right, left).verdict

@@ -1,0 +1,182 @@
+"""Pairs that state the same answer, by kind. Every pair is checked both ways round."""
+
+import pytest
+from grading_tables import table
+
+from dftcore.grading import explain
+
+SAME = r"""
+# fractions and decimals
+1/2  ~~  0.5
+\frac12  ~~  .5
+-\frac{3}{4}  ~~  \frac{3}{-4}
+\dfrac{7}{8}  ~~  7/8
+-1./4  ~~  -0.25
+\frac{\frac12}{3}  ~~  1/6
+0.1\overline{6}  ~~  1/6
+007  ~~  7
+12.0  ~~  12
+-0  ~~  0
++5  ~~  5
+# thousands
+1,234,567  ~~  1234567
+1{,}234  ~~  1234
+1\,234\,567  ~~  1234567
+10,\!000  ~~  10000
+12 345 678  ~~  12345678
+1,234.5  ~~  1234.5
+2500,7500  ~~  7500, 2500
+1,234  ~~  1234
+# scientific notation
+3.5e-3  ~~  0.0035
+3.5 \times 10^{-3}  ~~  3.5e-3
+6.02*10^23  ~~  6.02 \cdot 10^{23}
+1e5  ~~  100000
+-1.2\times10^5  ~~  -120000
+3×10⁴  ~~  30000
+2.5 x 10^{3}  ~~  2500
+# mixed numbers
+2 1/3  ~~  7/3
+2\frac13  ~~  \frac73
+-1\tfrac{1}{2}  ~~  -1.5
+4\frac12\text{ hours}  ~~  4.5 hours
+# percent, money, units, angles
+60\%  ~~  0.6
+12.5%  ~~  1/8
+40 percent  ~~  40\%
+\$12.50  ~~  12.5
+€7  ~~  7 euros
+25¢  ~~  \$0.25
+5\text{ cm}  ~~  5cm
+5\text{ cm}  ~~  50\text{ mm}
+9\text{ m/s}  ~~  9 meters per second
+1 hour  ~~  60 minutes
+10\text{ cm}^2  ~~  10 square centimeters
+30^\circ  ~~  30 degrees
+\frac{\pi}{6}  ~~  30^\circ
+3 apples  ~~  3
+# decimals to the digits they show
+1/3  ~~  0.3333
+\sqrt{2}  ~~  1.4142135623730951
+\pi  ~~  3.1416
+3.1416  ~~  3.14
+\frac{200}{3}  ~~  66.7
+# roots and powers
+\sqrt{8}  ~~  2\sqrt2
+\frac{1}{\sqrt2}  ~~  \frac{\sqrt{2}}{2}
+\sqrt[3]{16}  ~~  2\sqrt[3]2
+√3  ~~  sqrt(3)
+\sqrt{3+2\sqrt2}  ~~  1+\sqrt2
+2**(1/2)  ~~  \sqrt{2}
+8^{2/3}  ~~  4
+\sqrt[3]{-8}  ~~  -2
+2^{3^2}  ~~  512
+# functions
+\ln 8  ~~  3\ln 2
+\log_2 8  ~~  3
+\sin^2 x+\cos^2 x  ~~  1
+\sin 2x  ~~  2\sin x\cos x
+\tan^{-1}(1)  ~~  pi/4
+e^{i\pi}  ~~  -1
+|3-5|  ~~  2
+5!  ~~  120
+\binom{5}{2}  ~~  10
+\lfloor 3.7\rfloor  ~~  3
+\frac{n!}{(n-2)!}  ~~  n(n-1)
+\lceil n/2\rceil  ~~  \lfloor (n+1)/2\rfloor
+\sum_{k=1}^{10} k  ~~  55
+\sum_{k=0}^{n} a_k b_{n-k}  ~~  \sum_{k=0}^{n} b_{n-k} a_k
+\cosh x  ~~  \frac{e^x+e^{-x}}{2}
+np.sqrt(4)  ~~  2
+# algebra
+x^2-1  ~~  (x-1)(x+1)
+\frac{x^2-1}{x-1}  ~~  x+1
+n*(n+1)/2  ~~  \frac{n^2+n}{2}
+v_0^2  ~~  v^2_0
+t/RC  ~~  \frac{t}{RC}
+\sqrt{1/n}  ~~  \frac1{\sqrt n}
+(1+i)^2  ~~  2i
+2^{n+1}  ~~  2\cdot 2^n
+I(0)e^{-t}  ~~  e^{-t}I(0)
+x²+1  ~~  1+x^2
+# names before values
+x=5  ~~  5
+5 = x  ~~  x=5
+f(x)=x^2  ~~  x^2
+f(x)=x^2  ~~  y=x^2
+x = 2+3 = 5 \approx 5.0  ~~  5
+|AB|=7  ~~  7
+\angle ABC = 40^\circ  ~~  40
+\frac{AB}{CD}=\frac12  ~~  1/2
+(x,y)=(1,2)  ~~  x=1, y=2
+180+24=204  ~~  204
+# equations and inequalities
+2x+3y=6  ~~  y=-\frac23x+2
+x^2+y^2=4  ~~  \frac{x^2}{4}+\frac{y^2}{4}=1
+x+y<3  ~~  -2x-2y>-6
+y'+ry=0  ~~  y'=-ry
+2>x  ~~  x<2
+x<1  ~~  -x>-1
+x<=2  ~~  x\leq 2
+2x<6  ~~  x<3
+# intervals and sets of numbers
+[0,1]  ~~  0\le x\le 1
+(-\infty,3]  ~~  x\le3
+(-\infty,-1)\cup(1,\infty)  ~~  |x|>1
+[0,2)\cup[2,3]  ~~  [0,3]
+\mathbb{R}\setminus\{0\}  ~~  x\ne0
+\{x\mid x>2\}  ~~  (2,\infty)
+]0,1[  ~~  (0,1)
+x\in[0,1)  ~~  [0,1)
+x<-1 \text{ or } x>1  ~~  (1,\infty)\cup(-\infty,-1)
+\left(\frac35,\frac83\right]  ~~  (0.6, 2.6667]
+# lists, sets, tuples
+1,2,3  ~~  3,2,1
+\{1,2\}  ~~  \{2,1,1\}
+1 and 2  ~~  \{1,2\}
+2\pm\sqrt3  ~~  2-\sqrt3, 2+\sqrt3
+x=\pm5  ~~  5,-5
+(1/2, 3)  ~~  \left(0.5,3\right)
+(1,2),(3,4)  ~~  (3,4) or (1,2)
+(1;2)  ~~  (1,2)
+1,2,\ldots,5  ~~  1,2,3,4,5
+\langle 1,2\rangle  ~~  (1,2)
+\emptyset  ~~  \{\}
+\{5\}  ~~  5
+19, 46, \text{ and } 82  ~~  46,19,82
+# matrices
+\begin{pmatrix}1&2\\3&4\\\end{pmatrix}  ~~  \left[\begin{array}{cc}1&2\\3&4\end{array}\right]
+\begin{pmatrix}1\\2\end{pmatrix}  ~~  (1,2)
+2\begin{pmatrix}1\\x\end{pmatrix}  ~~  \begin{bmatrix}2\\2x\end{bmatrix}
+\begin{vmatrix}1&2\\3&4\end{vmatrix}  ~~  -2
+\begin{pmatrix}1&2\\3&4\end{pmatrix}  ~~  [[1,2],[3,4]]
+# text, options, ratios, bases
+\text{East}  ~~  east
+\text{(B)}  ~~  B
+\textbf{(B)}\ 12  ~~  12
+\textbf{(B)}\ 12  ~~  (B)
+3:2  ~~  6:4
+3:2  ~~  \frac32
+12:30  ~~  12:30
+52_8  ~~  52_{8}
+101_{\text{two}}  ~~  101_2
+\text{no solution}  ~~  \emptyset
+\text{e}  ~~  e
+# what cannot be computed equals itself
+9^{9^{9^9}}  ~~  9^{9^{9^9}}
+(10^7)!  ~~  (10^7)!
+\infty  ~~  +\infty
+\lim_{x\to0}f(x)  ~~  \lim_{x\to0}f(x)
+f'  ~~  f'
+9^{9^9}  ~~  9^{387420489}
+a ; b } c  ~~  a ; b } c
+7\pmod{12}  ~~  7\pmod {12}
+"""
+
+
+@pytest.mark.parametrize(("left", "right"), table(SAME))
+def test_same_answers(left, right):
+    found = explain(left, right)
+    assert found.verdict is True, found
+    assert found.status == "ok", found
+    assert explain(right, left).verdict is found.verdict, "not symmetric"
