@@ -40,6 +40,7 @@ class Pair:
     gold: str
     prediction: str
     same: bool | None
+    completion: bool = False  # the prediction is a whole completion, not a bare answer
 
 
 @dataclass(frozen=True)
@@ -142,23 +143,29 @@ def labelled(data: Path, marker: str) -> Iterator[tuple[str, list[Pair]]]:
             if row["gold"] is None or row["pred"] is None or (name == "cases" and row["cls"] not in ("core", "hard")):
                 continue
             gold, prediction = (row[side].replace("{MARKER}", marker) for side in ("gold", "pred"))
-            pairs.append(Pair(gold, prediction, None if row.get("either") else row["expected"]))
+            pairs.append(
+                Pair(gold, prediction, None if row.get("either") else row["expected"], row["kind"] == "completion")
+            )
         yield name, pairs
 
 
-def ours() -> Callable[[str, str], bool]:
+def ours() -> Callable[[Pair], bool]:
     from dftcore.grading import check
 
-    return check
+    return lambda pair: check(pair.gold, pair.prediction)
 
 
-def math_verify() -> Callable[[str, str], bool]:
+def math_verify() -> Callable[[Pair], bool]:
     from math_verify import parse, verify  # type: ignore[import-not-found]
 
     def boxed(text: str) -> str:
-        return text if "boxed" in text or len(text) > 150 else rf"\boxed{{{text.strip().strip('$')}}}"
+        return text if "boxed" in text else rf"\boxed{{{text.strip().strip('$')}}}"
 
-    return lambda gold, prediction: bool(verify(parse(boxed(gold)), parse(boxed(prediction))))
+    def check(pair: Pair) -> bool:
+        prediction = pair.prediction if pair.completion else boxed(pair.prediction)
+        return bool(verify(parse(boxed(pair.gold)), parse(prediction)))
+
+    return check
 
 
 CHECKERS = {"dftcore.grading": ours, "Math-Verify": math_verify}
@@ -172,7 +179,7 @@ def version(distribution: str) -> str:
         return "source tree" if distribution == "dftcore" else "absent"
 
 
-def measure(name: str, check: Callable[[str, str], bool], label: str, pairs: list[Pair], marker: Path) -> Row:
+def measure(name: str, check: Callable[[Pair], bool], label: str, pairs: list[Pair], marker: Path) -> Row:
     """Judge every pair once and count."""
 
     def ring(_signal: int, _frame: FrameType | None) -> None:
@@ -185,7 +192,7 @@ def measure(name: str, check: Callable[[str, str], bool], label: str, pairs: lis
         start = time.perf_counter()
         signal.setitimer(signal.ITIMER_REAL, ALARM_SECONDS)
         try:
-            verdict = check(pair.gold, pair.prediction)
+            verdict = check(pair)
         except (Alarm, Exception):  # any fault of a checker counts as "not the same"
             verdict = False
         finally:
@@ -256,7 +263,7 @@ def main() -> int:
             except ImportError:
                 absent.append(name)
                 continue
-            check("1", "1")  # load what is loaded lazily
+            check(Pair("1", "1", True))  # load what is loaded lazily
             rows += [measure(name, check, label, pairs, marker) for label, pairs in sets if pairs]
     about = {
         "date": datetime.date.today().isoformat(),

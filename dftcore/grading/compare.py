@@ -25,6 +25,7 @@ from dftcore.grading.nodes import (
     Items,
     Matrix,
     Node,
+    Num,
     Quantity,
     Ratio,
     Relation,
@@ -33,6 +34,7 @@ from dftcore.grading.nodes import (
     SetOp,
     Sym,
     Words,
+    rebuild,
     walk,
 )  # fmt: skip
 from dftcore.grading.numeric import symbols
@@ -42,6 +44,7 @@ from dftcore.grading.regions import Region, region_of
 from dftcore.grading.scalars import same_scalars
 from dftcore.grading.units import agree
 
+_TEN = Num(Fraction(10))
 _SETS = (SetOf, SetOp, Relation)
 
 
@@ -114,9 +117,12 @@ class Comparison:
         return region.subject if region else None
 
     def _same_name(self, left: Named, right: Named) -> bool:
-        """Equal names; or one side's ``y`` for the other's ``f(x)``."""
+        """Equal names; ``x`` for ``x_1``, when solutions are numbered; one side's ``y`` for the other's ``f(x)``."""
         if left.name == right.name or self._quietly_same(left.name, right.name):
             return True
+        if isinstance(left.name, Sym) and isinstance(right.name, Sym):
+            numbered = ("_" in left.name.name) != ("_" in right.name.name)
+            return numbered and _family(left.name) == _family(right.name)
         kinds = {type(left.name), type(right.name)}
         if kinds != {Sym, Func}:
             return False
@@ -247,8 +253,8 @@ class Comparison:
 
     def _names_only_one(self, left: Sequence[Node], right: Sequence[Node]) -> bool:
         """Whether one list says which value is whose, and the other can only say so by its order."""
-        first = {item.name for item in left if isinstance(item, Named)}
-        second = {item.name for item in right if isinstance(item, Named)}
+        first = {_family(item.name) for item in left if isinstance(item, Named)}
+        second = {_family(item.name) for item in right if isinstance(item, Named)}
         return (len(first) > 1 and not second) or (len(second) > 1 and not first)
 
     def _found(self, item: Node, among: Sequence[Node]) -> int | None:
@@ -341,12 +347,37 @@ class Comparison:
         return self._decide(self.policy.percent != "exact" and self._scalars(percent, number), "percent sign left out")
 
     def _degrees(self, left: Node, first: Node, first_unit: str, right: Node, second: Node, second_unit: str) -> bool:
-        """Degrees against an angle in radians, which shows a pi."""
+        """Degrees against an angle in radians, which shows a pi or an inverse function."""
         other, unit = (second, second_unit) if first_unit == "degree" else (first, first_unit)
-        if unit not in ("", "radian", "radians") or not any(part == Const("pi") for part in walk(other)):
+        if unit not in ("", "radian", "radians") or not any(map(_shows_radians, walk(other))):
             return False
         return self._scalars(left if first_unit == "degree" else first, right if second_unit == "degree" else second)
 
     def _scalars(self, left: Node, right: Node) -> bool:
         rule = same_scalars(left, right, self.policy, self.budget)
+        if rule is None and _logs_base_ten(left) != _logs_base_ten(right):
+            rule = same_scalars(_base_ten(left), _base_ten(right), self.policy, self.budget)
         return self._decide(rule is not None, rule or "different values")
+
+
+def _shows_radians(node: Node) -> bool:
+    return node == Const("pi") or (isinstance(node, Func) and node.name.startswith("arc"))
+
+
+def _family(name: Node) -> Node:
+    """The name without its subscript: solutions ``x_1`` and ``x_2`` are both an ``x``."""
+    return Sym(name.name.partition("_")[0]) if isinstance(name, Sym) else name
+
+
+def _logs_base_ten(node: Node) -> bool:
+    return any(isinstance(part, Func) and part.name == "log" and part.args[1:] == (_TEN,) for part in walk(node))
+
+
+def _base_ten(node: Node) -> Node:
+    """Logarithms without a base read as decimal, as a side that writes its base 10 out suggests."""
+    node = rebuild(node, _base_ten)
+    return (
+        Func("log", (*node.args, _TEN))
+        if isinstance(node, Func) and node.name == "log" and len(node.args) == 1
+        else node
+    )

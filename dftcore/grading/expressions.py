@@ -15,6 +15,7 @@ from dftcore.grading.nodes import (
     MINUS_ONE,
     PLUS_MINUS,
     Add,
+    Const,
     Func,
     Matrix,
     Mul,
@@ -27,13 +28,17 @@ from dftcore.grading.nodes import (
 )
 from dftcore.grading.operands import MAX_EXPONENT, STARTING_COMMANDS, Operands, is_integer, multiply
 from dftcore.grading.tokens import Token, Unreadable
-from dftcore.grading.units import is_unit_word
-from dftcore.grading.vocabulary import CONSTANTS, DIVIDE, DOT_COMMANDS, FUNCTIONS, GREEK, TIMES, words
+from dftcore.grading.units import is_unit_symbol, is_unit_word
+from dftcore.grading.vocabulary import CONSTANTS, DIVIDE, DOT_COMMANDS, FUNCTIONS, GREEK, NUMBER_SETS, TIMES, words
 
 _OPENING = frozenset({"(", "[", "{", "\\{", "|", "langle", "lfloor", "lceil", "lvert", "lVert", "vert"})
 _SEPARATORS = frozenset({"and", "or", "in"})
 # Two-letter words that are a unit straight after a number, and hardly ever a product.
 _SHORT_UNITS = words("cm mm km kg ft in yd lb oz hr mi Hz kW kJ mL nm eV cc")
+
+
+def _last(node: Node) -> Node:
+    return node.factors[-1] if isinstance(node, Mul) else node
 
 
 class Expressions(Operands):
@@ -47,6 +52,8 @@ class Expressions(Operands):
         sign = self.sign()
         terms.append(self._signed(sign, self.product()))
         while True:
+            if len(terms) == 1 and isinstance(terms[0], Const) and terms[0].name in NUMBER_SETS:
+                break
             if self.at("+", "-", "pm", "mp"):
                 sign = self.sign()
                 terms.append(self._signed(sign, self.product()))
@@ -91,7 +98,7 @@ class Expressions(Operands):
                 self.take()
                 result = multiply(self.scalar(result), Pow(self.scalar(self._divisor()), MINUS_ONE))
             elif self.starts_factor(token, result):
-                if token.kind == "num":
+                if token.kind == "num" and not isinstance(_last(result), Func):
                     raise Unreadable("a number right after a value")
                 right = self.power()
                 result = multiply(self.scalar(result), self.scalar(right))
@@ -150,9 +157,18 @@ class Expressions(Operands):
     def _is_unit(self, token: Token, left: Node) -> bool:
         if isinstance(left, Sym):
             return False
+        if self.is_unit_quotient(token, left):
+            return True
         if len(token.text) > 3 and isinstance(left, Num) and token.text.islower() and not self._is_mathematics(token):
             return True
         return is_unit_word(token.text) and (len(token.text) > 2 or token.text in _SHORT_UNITS)
+
+    def is_unit_quotient(self, token: Token, left: Node) -> bool:
+        """``9.8 m/s``: one-letter units only with a space before and a quotient of units."""
+        below = self.ahead(2)
+        if not (token.spaced and isinstance(left, Num) and self.ahead(1).text == "/" and below.kind == "word"):
+            return False
+        return token.kind == "word" and is_unit_symbol(token.text) and is_unit_symbol(below.text)
 
     def _is_mathematics(self, token: Token) -> bool:
         """Whether a word is, or ends in, the name of a function or a letter."""
@@ -181,6 +197,8 @@ class Expressions(Operands):
                 node = Func("factorial", (self.scalar(node),))
             elif self.accept("%"):
                 node = Quantity(self.scalar(node), "percent")
+            elif self.accept("\\$"):
+                node = Quantity(self.scalar(node), "dollar")
             elif self.accept("degree"):
                 node = Quantity(self.scalar(node), "degree")
             elif self.at("^", "**"):

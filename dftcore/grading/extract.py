@@ -75,7 +75,7 @@ _CLAUSE = re.compile(
 )
 _LEADING_FILLER = re.compile(
     r"^(?:\s|\*\*|:|=|(?:that|thus|therefore|so|simply|just|approximately|about|exactly|then|the|is|are|final answer"
-    r"|answer)\b)+",
+    r"|answer|option|choice)\b)+",
     re.IGNORECASE,
 )
 

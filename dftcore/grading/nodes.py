@@ -114,7 +114,7 @@ class Items(Node):
 
 @dataclass(frozen=True, slots=True)
 class SetOp(Node):
-    """``union``, ``intersection`` or ``difference`` of two sets."""
+    """``union``, ``intersection`` or ``difference`` of two sets; ``such that`` for a form and its condition."""
 
     op: str
     left: Node

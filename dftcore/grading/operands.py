@@ -188,6 +188,9 @@ class Operands(Reader):
     def _symbol(self, name: str) -> Node:
         """A variable, or an unknown function applied: ``f(x+1)``, ``u(t)``, ``I(0)``, but ``n(n+1)`` is a product."""
         node: Node = Sym(name)
+        if name in _CALLED and [self.ahead(step).text for step in range(6)] == ["^", "{", "-", "1", "}", "("]:
+            self.position += 5
+            node = Sym(name + "^-1")
         while self.at("_", "'"):
             node = self.subscripted(node) if self.at("_") else self.renamed(node, self.take().text)
         if not self.at("("):
@@ -196,7 +199,7 @@ class Operands(Reader):
         self.take()
         argument = self.bracket("(")
         args = argument.items if isinstance(argument, Seq) else (argument,)
-        simple = all(isinstance(arg, (Sym, Const)) or is_integer(arg) for arg in args)
+        simple = all(isinstance(arg, (Sym, Const)) or is_integer(arg) or not isinstance(arg, SCALARS) for arg in args)
         round_ = not isinstance(argument, Seq) or argument.closing == ")"
         if round_ and isinstance(node, Sym) and (simple or len(args) > 1 or name in _CALLED):
             return Func(node.name, args)

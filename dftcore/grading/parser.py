@@ -29,6 +29,7 @@ from dftcore.grading.nodes import (
     Seq,
     SetOf,
     SetOp,
+    Sym,
     Words,
 )  # fmt: skip
 from dftcore.grading.policy import Limits
@@ -41,6 +42,7 @@ from dftcore.grading.vocabulary import (
     FUNCTIONS,
     GREEK,
     MATRICES,
+    NUMBER_SETS,
     RELATIONS,
     SET_OPERATORS,
     words,
@@ -66,7 +68,9 @@ class Parser(Expressions):
     in_builder = False  # inside a set, where a bar means "such that"
 
     def answer(self) -> Node:
-        """Everything up to the end."""
+        """Everything up to the end; a relation without a left side, as in ``= 5``, only points at its right side."""
+        if self.at("=") or (self.next.kind == "cmd" and RELATIONS.get(self.next.text) == "~"):
+            self.take()
         node = self._items(())
         if self.next.kind != "stop":
             raise Unreadable(f"{self.next.text} left over")
@@ -77,7 +81,7 @@ class Parser(Expressions):
         self.deeper()
         items: list[Node] = []
         joiner = ""
-        while not (closing and self.at(*closing)) and self.next.kind != "stop":
+        while not (closing and self.at(*closing)) and self.next.kind not in ("stop", "end"):
             items.append(self._item())
             separator = self._separator()
             if separator is None:
@@ -94,7 +98,7 @@ class Parser(Expressions):
         """A comma, semicolon, "and" or "or", in any of their mixtures."""
         joiner: str | None = None
         while True:
-            if self.accept(",", ";", "&", "row"):
+            if self.accept(",", ";", "\\"):
                 joiner = joiner or ","
             elif self.next.kind == "word" and self.next.text in ("and", "or"):
                 joiner = self.take().text
@@ -132,9 +136,8 @@ class Parser(Expressions):
 
     def _set(self) -> Node:
         left = self._measured()
-        while self.next.text in SET_OPERATORS and self.next.kind == "cmd":
-            op = SET_OPERATORS[self.take().text]
-            left = SetOp(op, left, self._measured())
+        while (self.next.text in SET_OPERATORS and self.next.kind == "cmd") or (self.at("-") and _is_set(left)):
+            left = SetOp(SET_OPERATORS.get(self.take().text, "difference"), left, self._measured())
         if self.next == ("word", "U", self.next.spaced):  # plain-text union
             self.take()
             left = SetOp("union", left, self._set())
@@ -191,6 +194,8 @@ class Parser(Expressions):
         return "percent" if unit.lower() in PERCENT_WORDS or unit.lower() == "per cent" else unit
 
     def _may_be_unit(self, node: Node, token: Token) -> bool:
+        if self.is_unit_quotient(token, node):
+            return True
         return isinstance(node, (*SCALARS, Quantity)) and (is_unit_word(token.text) or len(token.text) > 3)
 
     # -- brackets
@@ -205,8 +210,11 @@ class Parser(Expressions):
             self.take()
             self.in_builder = False
             condition = self._items(("\\}",))
-            inside = condition if not isinstance(inside, Relation) else Items((inside, condition), "and")
             self.expect("\\}")
+            if isinstance(inside, Relation):
+                inside = Items((inside, condition), "and")
+            else:
+                inside = condition if isinstance(inside, Sym) else SetOp("such that", inside, condition)
             self.bars, self.in_builder, self.outward = bars, builder, outward
             return inside
         closing = self.expect(*_CLOSING[opening]).text
@@ -238,7 +246,12 @@ class Parser(Expressions):
         return Seq("(" if opening == "langle" else opening, items, ")" if closing == "rangle" else closing)
 
     def matrix(self, name: str) -> Node:
-        """The rows of an environment whose ``\\begin`` is already taken."""
+        """The rows of an environment whose ``\\begin`` is already taken; ``cases`` is a list of conditions."""
+        if name == "cases":
+            conditions = self._items(())
+            if self.take().kind != "end":
+                raise Unreadable("environment not closed")
+            return Items(conditions.items, "and") if isinstance(conditions, Items) else conditions
         if name not in MATRICES:
             raise Unreadable(f"environment {name}")
         rows: list[tuple[Node, ...]] = []
@@ -289,6 +302,10 @@ def parse(text: str, limits: Limits, budget: Budget, thousands: bool = True) -> 
         return None if _is_prose(tokens) else Parser(tokens, limits, budget).answer()
     except (Unreadable, RecursionError, ValueError, OverflowError):
         return None
+
+
+def _is_set(node: Node) -> bool:
+    return isinstance(node, SetOp) or (isinstance(node, Const) and node.name in NUMBER_SETS)
 
 
 def _is_prose(tokens: list[Token]) -> bool:

@@ -121,7 +121,7 @@ def _wording(text: str, position: int, name: str, spaced: bool, limits: Limits) 
     if name in FONT_COMMANDS and (inside.strip() in FUNCTIONS or (has_word and re.search(r"[\\^_+=(-]", inside))):
         has_word = False
     if has_word:
-        return end, [*_sentence(inside, spaced)]
+        return end, [*_sentence(inside, spaced, limits)]
     letter = inside.strip()
     if letter.isalpha() and (name in TEXT_COMMANDS or (name == "mathrm" and letter not in ("e", "i", "d"))):
         return end, [Token("text", letter, spaced or inside[0].isspace())]
@@ -133,15 +133,18 @@ def _wording(text: str, position: int, name: str, spaced: bool, limits: Limits) 
     return end, inner
 
 
-def _sentence(inside: str, spaced: bool) -> Iterator[Token]:
+def _sentence(inside: str, spaced: bool, limits: Limits) -> Iterator[Token]:
     """A text token for every stretch between the words that separate answers."""
-    for part in re.split(r"\b(and|or)\b|(,)", inside):
+    for part in re.split(r"\b(and|or)\b|(,)", re.sub(r"~|\\[ ,;:!]", " ", inside)):
         if part in ("and", "or"):
             yield Token("word", part, True)
         elif part == ",":
             yield Token("op", part, True)
         elif part and part.strip():
-            yield Token("text", part.strip(), spaced or part[0].isspace())
+            if re.search(r"[^\W\d_]{2,}", part):
+                yield Token("text", part.strip(), spaced or part[0].isspace())
+            else:
+                yield from tokenize(part, limits)[:-1]
 
 
 def _braced(text: str, position: int) -> tuple[int, str]:

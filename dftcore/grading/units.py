@@ -85,6 +85,11 @@ def is_unit_word(word: str) -> bool:
     return len(word) > 1 and (known or _simple(word) is not None)
 
 
+def is_unit_symbol(word: str) -> bool:
+    """Whether a word is a unit, single letters such as ``m`` included."""
+    return is_unit_word(word) or _simple(word) is not None
+
+
 @lru_cache(maxsize=1024)
 def unit(text: str) -> Unit:
     """Dimensions with their powers, and size in base units. Words that are no unit become dimensions of their own."""

@@ -136,6 +136,97 @@ x^5-x-1=0  ~~  x^5-x-2=0
 x+y<3  ~~  x+y>3
 y''+y=0  ~~  y''-y=0
 \sum_{k=0}^{n-1} F_k F_{n-k-1}  ~~  \sum_{k=0}^{n-2} F_k F_{n-k-2}
+# near misses of many kinds
+\{2k+1 : k\in\mathbb{Z}\}  ~~  \{2k : k\in\mathbb{Z}\}
+\{x^2 : x>0\}  ~~  \{x : x>0\}
+\{x\in\mathbb{Z} : x>2\}  ~~  (2,\infty)
+\begin{cases}x=1\\y=2\end{cases}  ~~  x=2, y=1
+x_1=2, x_2=3  ~~  x_1=3, x_2=2
+\log_{10} 2  ~~  \ln 2
+9.8 m/s^2  ~~  9.8 km/s^2
+\frac{37}{4} m  ~~  \frac{37}{4}
+7.6 Z  ~~  7.6
+6m  ~~  6
+\mathbb{R}-\{3\}  ~~  \mathbb{R}
+P(X>2)=0.3  ~~  P(X>3)=0.4
+f^{-1}(x)=x  ~~  f(x)=2x
+\{1\}\cup\{2\}  ~~  \{1,3\}
+C  ~~  \textbf{(D) }12
+12  ~~  \textbf{(C) }13
+A,C  ~~  A,B
+A and C  ~~  A
+\text{(A) and (C)}  ~~  A
+f(x)=x,f(x)=-x  ~~  f(x)=x
+2:3:4  ~~  2:4:3
+2:3  ~~  2:3:4
+1/7  ~~  0.\overline{142858}
+x^10  ~~  x^1 0
+x^10+1  ~~  x^{11}+1
+y=2x+1  ~~  x=2y+1
+(x-1)^2+y^2=4  ~~  (x+1)^2+y^2=4
+0<x<1  ~~  0<y<2
+0<x<1  ~~  0<x\le1
+\frac{dy}{dx}=2x  ~~  \frac{dy}{dx}=3x
+max  ~~  min
+\max(a,b)  ~~  \min(a,b)
+2^{100}  ~~  1.27\times10^{30}
+2^{100}  ~~  1267650600228229401496703205377
+100!  ~~  100!+1
+\binom{100}{50}  ~~  \binom{100}{49}
+10^{10}  ~~  10^{11}
+\sqrt{2}  ~~  \sqrt[3]{2}
+e^{-x}  ~~  e^{x}
+x^{-n}  ~~  x^{n}
+\sin x+\cos x  ~~  \sin x-\cos x
+a_{n+1}  ~~  a_n+1
+a_{n}  ~~  a_{m}
+x'  ~~  x
+\dot{x}  ~~  x
+\vec{a}  ~~  a
+\bar{x}  ~~  x
+0  ~~  \text{No solution}
+\emptyset  ~~  \text{all real numbers}
+[0,\infty)  ~~  (0,\infty)
+(-\infty,3)  ~~  (3,\infty)
+(-1,2)  ~~  (-1,2]
+1  ~~  1\text{ or }2
+x=1\text{ or }x=2  ~~  x=1
+1  ~~  \{1,1,2\}
+(1,1)  ~~  1
+(1,2,3)  ~~  (1,2)
+(1,2)  ~~  1,2
+\text{neither}  ~~  \text{either}
+5\%  ~~  0.5
+5\%  ~~  500
+-5  ~~  5
+–5  ~~  5
+3.14159  ~~  3.14158
+1.23e10  ~~  1.24e10
+1.2e-5  ~~  1.2e-6
+0.002  ~~  0.0021
+1.00  ~~  1.01
+1000000  ~~  1000001
+1,000  ~~  1.000
+1.5  ~~  15
+2 \text{ cm}^2  ~~  2\text{ cm}^3
+60 \text{ km/h}  ~~  60 \text{ m/s}
+12 \text{ pm}  ~~  12 \text{ am}
+\$10  ~~  €10
+\frac{1}{2}  ~~  \frac{1}{2}x
+\pi r^2  ~~  2\pi r
+\frac{x}{y}  ~~  \frac{y}{x}
+x+1  ~~  x
+x y  ~~  x+y
+\infty  ~~  x
+1  ~~  \frac{0}{0}
+\sum_{n=1}^{\infty}\frac{1}{n^2}  ~~  \sum_{n=1}^{\infty}\frac{1}{n^3}
+\int x\,dx  ~~  \int x^2\,dx
+\begin{pmatrix}1&0\\0&1\end{pmatrix}  ~~  1
+\begin{pmatrix}1\\2\end{pmatrix}  ~~  \begin{pmatrix}1\\2\\3\end{pmatrix}
+\begin{pmatrix}1\\2\end{pmatrix}  ~~  \frac12
+\begin{pmatrix}n\\k\end{pmatrix}  ~~  \begin{pmatrix}n\\j\end{pmatrix}
+the sum is even  ~~  the sum is odd
+man bites dog  ~~  dog bites man
 """
 
 

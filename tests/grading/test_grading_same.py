@@ -171,6 +171,123 @@ f'  ~~  f'
 9^{9^9}  ~~  9^{387420489}
 a ; b } c  ~~  a ; b } c
 7\pmod{12}  ~~  7\pmod {12}
+# of many kinds
+\{2k+1 : k\in\mathbb{Z}\}  ~~  \{1+2k : k\in\mathbb{Z}\}
+\begin{cases}x=1\\y=2\end{cases}  ~~  x=1, y=2
+\begin{cases}x=1\\y=2\end{cases}  ~~  (1,2)
+= 5  ~~  5
+\approx 3.14  ~~  3.14
+x_1=2, x_2=3  ~~  3, 2
+x_{1}=2, x_{2}=3  ~~  x=2 \text{ or } x=3
+\log_{10} 2  ~~  \log 2
+(4,\log_{10}2)  ~~  (4,\log 2)
+9.8 m/s^2  ~~  9.8
+9.8 \mathrm{~m/s^2}  ~~  9.8
+5.0\times 10^{3}\ \mathrm{kg}  ~~  5000
+5.0\times 10^{3} \mathrm{~kg}  ~~  5000 kg
+\mathbb{R}-\{3\}  ~~  x\ne 3
+f^{-1}(x)=\frac{x-1}{2}  ~~  \frac{x-1}{2}
+P(X>2)=0.3  ~~  0.3
+P(A\cap B)=\frac14  ~~  1/4
+\frac{dy}{dx}=2x  ~~  2x
+The correct answer is option B.  ~~  B
+\{1\}\cup\{2\}  ~~  \{1,2\}
+-\infty<x<3  ~~  (-\infty,3)
+x > 5 \text{ and } x < 10  ~~  (5,10)
+\{(1,2),(3,4)\}  ~~  (3,4),(1,2)
+3x^2y  ~~  3yx^2
+\frac{5}{2}=2.5  ~~  5/2
+\mathbf{(C)}  ~~  C
+\textbf{(C) }12  ~~  C
+\boxed{\textbf{(C) }12}  ~~  12
+The answer is $\textbf{(C)}\ 12$.  ~~  C
+C) 12  ~~  C
+x = 3, y = -2  ~~  (x,y) = (3,-2)
+(3, -2)  ~~  x = 3, y = -2
+a = 3  ~~  $a=3.0$
+2\sqrt{3}\text{ cm}  ~~  2\sqrt3
+\sqrt[4]{16}  ~~  2
+\frac{3\pi}{4} \text{ radians}  ~~  135^\circ
+x\in\{-1,1\}  ~~  \pm 1
+x=-1, 1  ~~  1,-1
+\left\{-1,1\right\}  ~~  -1 \text{ and } 1
+7.0  ~~  7.00
+0.50  ~~  \frac{1}{2}
+y=\frac{1}{2}x-3  ~~  x-2y=6
+y - 3 = 2(x - 1)  ~~  y = 2x+1
+(x-1)^2+(y+2)^2=9  ~~  x^2-2x+y^2+4y-4=0
+a\le b  ~~  b\ge a
+k<0 \text{ or } k>4  ~~  k\in(-\infty,0)\cup(4,\infty)
+n=4k+1  ~~  4k+1
+2^{10}-1  ~~  1023
+1023  ~~  2^{10}-1
+\frac{2^{100}-1}{3}  ~~  \frac{1}{3}(2^{100}-1)
+\frac{1}{2}\left(3^{n}-1\right)  ~~  \frac{3^n-1}{2}
+\binom{n}{2}  ~~  \frac{n(n-1)}{2}
+\frac{(2n)!}{n!n!}  ~~  \binom{2n}{n}
+\binom{100}{50}  ~~  \frac{100!}{50!50!}
+\sqrt{2}\approx 1.41  ~~  \sqrt2
+18 \text{ dollars}  ~~  \$18
+\$ 18  ~~  18
+18\$  ~~  18
+1{,}000{,}000  ~~  10^6
+-3,-1,2  ~~  \{2,-1,-3\}
+\text{(A) and (C)}  ~~  A, C
+A,C  ~~  C and A
+ABC  ~~  ABC
+Tuesday  ~~  tuesday
+\text{Tuesday}  ~~  Tuesday.
+3 \frac{1}{2}  ~~  3.5
+3 1/2  ~~  3\tfrac{1}{2}
+three  ~~  three
+2 hours  ~~  2
+6 \text{ and } 8  ~~  8,6
+(-1)^{2n}  ~~  1
+i^2  ~~  -1
+|1+i|  ~~  \sqrt2
+e^{\ln 5}  ~~  5
+\frac{1}{1-x}  ~~  -\frac{1}{x-1}
+\tan\theta  ~~  \frac{\sin\theta}{\cos\theta}
+\cos^{-1}(0)  ~~  90^\circ
+2\cos^2 x-1  ~~  \cos 2x
+\lambda  ~~  λ
+10^{-4}  ~~  0.0001
+6.67 \times 10^{-11}  ~~  6.67e-11
+2\times3  ~~  6
+\frac{6}{\sqrt{3}}  ~~  2\sqrt{3}
+\left(\frac{1}{2}\right)^{10}  ~~  \frac{1}{1024}
+x(x-1)(x+1)  ~~  x^3-x
+[2, 5)  ~~  2 \leq x < 5
+(−3, 2)  ~~  (-3,2)
+2−√3  ~~  2-\sqrt{3}
+(a,b,c)=(1,2,3)  ~~  a=1,b=2,c=3
+f(x)=x \text{ and } f(x)=-x  ~~  f(x)=-x, f(x)=x
+f(x)=x  ~~  f(x)=1\cdot x
+AB=BC  ~~  BC=AB
+x=y  ~~  y=x
+S=\{1,2\}  ~~  \{1,2\}
+\text{Odd}  ~~  \text{odd}
+\mathrm{True}  ~~  true
+90^{\circ}  ~~  90 \text{ degrees}
+45^\circ, 60^\circ  ~~  60,45
+17.5\%  ~~  17.5 \%
+\frac{1}{2}:\frac{1}{3}  ~~  3:2
+2:3:4  ~~  4:6:8
+0.\overline{142857}  ~~  1/7
+1.\overline{6}  ~~  5/3
+0.1666666666666667  ~~  1/6
+x^{10}  ~~  x^10
+x^10+1  ~~  x^{10}+1
+2^10  ~~  1024
+\sqrt{x+1}  ~~  (x+1)^{0.5}
+(x+1)^{1/2}  ~~  \sqrt{1+x}
+\sqrt{x}\sqrt{x}  ~~  x
+\log_2(x)+\log_2(y)  ~~  \log_2(xy)
+\frac{\ln x}{\ln 2}  ~~  \log_2 x
+\max\{a,b\}  ~~  \max(a,b)
+\min(2,\frac32)  ~~  1.5
+\left|x-2\right|  ~~  |2-x|
+\|v\|  ~~  \lVert v\rVert
 """
 
 
