@@ -41,7 +41,8 @@ class Found(NamedTuple):
 
 _MOST_JOINED = 64
 _LONGEST_SENTENCE = 4_000
-_LONGEST_WHOLE = 200_000
+_LONGEST_WHOLE = 8_000
+_LONGEST_TAIL = 16_000  # a statement without a box is looked for this far from the end
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 _BRACE = re.compile(r"\\?[{}]|\\\\")
 _JOINT = re.compile(
@@ -58,6 +59,7 @@ _ANCHOR = re.compile(
 _FINAL = re.compile(r"\bfinal\s+answer\s*(?:\*\*)?\s*(?::|is\b)(?:\s|[:*])*", re.IGNORECASE)
 _SPECIAL = re.compile(r"<\|[^|<>]{0,40}\|>|</s>|<eos>|I hope it is correct")
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\\$(]|\s*$)|\n")
+_SPACE = re.compile(r"\s")
 _OPEN = re.compile(r"\$\$|\\\[|\\\(|(?<!\\)\$")
 _CLOSE = {"\\[": "\\]", "\\(": "\\)"}
 _NUMBER = re.compile(
@@ -69,7 +71,14 @@ _INVISIBLE = re.compile(r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|
 _LABELS = words(
     "answer answers solution solutions result value is are equals so thus therefore hence final get have find obtain"
 )
+_QED = words(r"\blacksquare \square \Box \qed \QED")
+_REMARK = re.compile(
+    r"\s*\((?:since|or|because|as|about|approximately|approx|where|when|if|i\.e\.|for)\b[^()]{0,200}\)"
+)
+_OPTION = re.compile(r"\(?([A-H])\)?(?=\s*(?:$|[.,;:]|because\b|since\b|as\b|for\b))")
 _JOINING = frozenset(["and", "or", "in"])
+# Words, then a value: "he pays 10", "giving $x = 5$", but not "odd $n$" or "Area = 5".
+_LEAD_IN = re.compile(r"([A-Za-z]{2,})(?:\s+[A-Za-z]+)*\s+(?:\\?\$|\\\()?\s*[-+\d\\]*(?:\d|[A-Za-z]+\s*=)")
 _CLAUSE = re.compile(
     r"(?:\bis\b|\bare\b|\bequals\b|\bto be\b|=)\s+(?!not\b)(?!.*(?:\bis\b|\bare\b|\bequals\b))", re.DOTALL
 )
@@ -107,7 +116,9 @@ def find_answer(text: str, last_number: bool = False) -> Found:
     boxed = _last_box(text)
     if boxed is not None:
         return _correction(text) or boxed
-    tail = text[-_LONGEST_SENTENCE * 4 :]
+    if len(text) > _LONGEST_WHOLE and not _SPACE.search(text):
+        return Found(text, "whole")
+    tail = _tail(text)
     marked = _last_match(_MARKER, tail) if "####" in tail or "A:" in tail else None
     if marked is not None and (statement := _statement(tail[marked:])):
         return Found(statement, "marker")
@@ -118,11 +129,19 @@ def find_answer(text: str, last_number: bool = False) -> Found:
             statement = _statement(tail[anchored:])
             if statement:
                 return Found(statement, "anchor")
-    if len(text) <= _LONGEST_WHOLE and is_whole(text):
-        return Found(text.strip() or None, "whole")
+    if len(text) <= _LONGEST_WHOLE and is_whole(plain := _REMARK.sub("", text)):
+        return Found(plain.strip() or None, "whole")
     if last_number:
         return _last_number(tail) or Found(text.strip(), "text")
     return _last_clause(tail) or _last_value(tail) or Found(text.strip() or None, "text")
+
+
+def _tail(text: str) -> str:
+    """The end of a long text, from a space on, so that no number is cut in two."""
+    if len(text) <= _LONGEST_TAIL:
+        return text
+    space = _SPACE.search(text, len(text) - _LONGEST_TAIL)
+    return text[space.end() :] if space else ""
 
 
 def _after_thinking(text: str) -> str:
@@ -206,25 +225,38 @@ def _boxed_at(text: str, start: int) -> tuple[str, int] | None:
 def _statement(rest: str) -> str | None:
     """The answer at the start of what follows a marker or an anchor."""
     rest = _SPECIAL.split(rest[:_LONGEST_SENTENCE], maxsplit=1)[0]
-    rest = _LEADING_FILLER.sub("", rest)
+    rest = _LEADING_FILLER.sub("", _REMARK.sub("", rest))
     spans = _spans(rest)
     span = spans[0] if spans and spans[0].start == 0 else None
     sentence = rest[: _sentence_end(rest, span.end if span else 0)].strip()
     sentence = sentence.replace("**", "").strip().rstrip(".")
     if not sentence:
         return None
+    if sentence.lower().startswith("not "):
+        return sentence
+    number = _NUMBER.match(sentence)
+    if number and number.group() and _goes_on_in_words(sentence[number.end() :]):
+        return number.group()
     if is_whole(sentence):
         return sentence
     if span is not None:
         return _joined_spans(sentence)
-    number = _NUMBER.match(sentence)
     if number and number.group():
         return number.group()
+    if option := _OPTION.match(sentence):
+        return option.group(1)
     clause = _CLAUSE.search(sentence)
     if clause and is_whole(sentence[clause.end() :]):
         return sentence[clause.end() :].strip()
     value = _last_value(sentence)
     return value.text if value else sentence
+
+
+def _goes_on_in_words(rest: str) -> bool:
+    """Whether several words follow a number, and no second value: ``3/4 of the cake``."""
+    found = _WORD.findall(rest)
+    unknown = [word for word in found if not _is_vocabulary(word)]
+    return len(unknown) > 1 and not _JOINING & set(found) and "=" not in rest and "\\" not in rest
 
 
 def _sentence_end(text: str, start: int) -> int:
@@ -246,19 +278,19 @@ def _joined_spans(sentence: str) -> str:
 def is_whole(text: str) -> bool:
     """Whether a text is one answer with nothing said around it."""
     text = text.strip()
-    if "$" not in text and "\\(" not in text and "\\[" not in text:
-        if not text or (text.isascii() and text.isalnum()):
-            return True
-        words = [word for word in _WORD.findall(_INVISIBLE.sub(" ", text)) if not _is_vocabulary(word)]
-        labelled = re.match(r"[A-Za-z ]+:", text) is not None or any(word.lower() in _LABELS for word in words)
-        labelled = labelled and len(words) > 0
-        return len(words) <= 3 and not labelled and "\n" not in text.strip() and not re.search(r"[a-z]\. [A-Z]", text)
+    if not text or (text.isascii() and text.isalnum()):
+        return True
     outside = _INVISIBLE.sub(" ", _outside(text))
-    words = _WORD.findall(outside)
-    others = [word for word in words if not _is_vocabulary(word)]
-    if not others:
-        return "\x01" not in outside or not re.search(r"\w\s*:|\n\s*\n", outside)
-    return len(others) <= 2 and ":" not in outside and not any(word.lower() in _LABELS for word in others)
+    unknown = [word for word in _WORD.findall(outside) if not _is_vocabulary(word)]
+    delimited = "\x01" in outside
+    if not unknown:
+        return not delimited or not re.search(r"\w\s*:|\n\s*\n", outside)
+    led_in = _LEAD_IN.match(text)
+    if (led_in and not _is_vocabulary(led_in.group(1))) or any(word.lower() in _LABELS for word in unknown):
+        return False
+    if delimited:
+        return len(unknown) <= 2 and ":" not in outside
+    return len(unknown) <= 3 and not re.match(r"[A-Za-z ]+:", text) and not re.search(r"[a-z]\. [A-Z]|\n", text)
 
 
 def _outside(text: str) -> str:
@@ -295,6 +327,8 @@ def _last_value(text: str) -> Found | None:
 
 def _is_mathematics(span: Span, text: str) -> bool:
     """Whether what two dollars hold is mathematics, not the prose between two prices."""
+    if span.inside.strip() in _QED:
+        return False
     if not span.dollar:
         return True
     words = [word for word in _WORD.findall(_INVISIBLE.sub(" ", span.inside)) if not _is_vocabulary(word)]

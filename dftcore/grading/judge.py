@@ -26,8 +26,9 @@ from dftcore.grading.textform import text_key, tidy, word_key
 _PLAIN = re.compile(r"[-+]?\d{1,18}(?:\.\d{1,12})?")
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?![\d,])")
 _HOLLOW = re.compile(r"\\[A-Za-z]+|[\s${}\\]")
+_LONGEST_TIDIED = STRICT.limits.chars  # longer texts are compared as they are
 _CACHED_LENGTH = 1_000
-_PARSE_SECONDS = 0.1
+_PARSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +147,13 @@ def _decide(
         if not verdict:
             verdict, rule = _second_readings(left, first, right, second, policy, budget) or (verdict, rule)
         return verdict, rule
-    same = word_key(tidy(left.answer or "")) == word_key(tidy(right.answer or "")) != ""
+    same = _words(left) == _words(right) != ""
     return same, "same words" if same else "different text"
+
+
+def _words(reading: Reading) -> str:
+    answer = reading.answer or ""
+    return word_key(tidy(answer)) if len(answer) <= _LONGEST_TIDIED else answer
 
 
 def _compare(first: Node, second: Node, policy: Policy, budget: Budget) -> tuple[bool, str]:
@@ -192,8 +198,12 @@ def _read_text(text: str, last_number: bool) -> Reading:
     found = find_answer(text, last_number)
     if found.text is None:
         return Reading(None, found.rule, "")
-    answer = tidy(found.text) if len(found.text) <= STRICT.limits.chars else _last_member(found.text)
-    key = text_key(answer)
+    if len(found.text) > _LONGEST_TIDIED:
+        answer = _last_member(found.text)
+        key = answer
+    else:
+        answer = tidy(found.text)
+        key = text_key(answer)
     whole_key = text_key(tidy(text)) if len(text) < _CACHED_LENGTH else ""
     return Reading(answer if key else None, found.rule, key, whole_key)
 

@@ -49,7 +49,7 @@ from dftcore.grading.vocabulary import (
 )
 
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), "]": ("[",), "\\{": ("\\}",), "{": ("}",), "langle": ("rangle",)}
-_LETTER_OPTION = re.compile(r"^\(?([A-J])\)\.?\s*(\S.*)?$|^\(([A-J])\)$", re.DOTALL)
+_LETTER_OPTION = re.compile(r"^\(?([A-J])\)\.?\s*(\S.*)?$|^(?:[Oo]ption|[Cc]hoice)\s+\(?([A-J])\)?$", re.DOTALL)
 _TEXT_WRAP = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|bf|rm|textit)\s*\{\s*(\(?[A-J]\)?)[.:]?\s*\}|\\[, ~;:!]"
 )

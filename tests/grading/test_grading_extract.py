@@ -70,3 +70,107 @@ def test_what_is_not_text_has_no_answer():
 )
 def test_hedges_do_not_pay(gold, completion, same):
     assert check(gold, completion) is same
+
+
+RIGHT = r"""
+# completion
+12  ~~  Let me compute. 3*4=12. So the answer is 12 apples.
+12  ~~  The answer is $12$ dollars and that's final.
+7  ~~  So x = 3 and y = 4, giving x + y = 7.
+1/2  ~~  The probability is 1/2.
+\frac{1}{2}  ~~  Therefore, the probability is $\frac{1}{2}$.
+5  ~~  ### Solution<newline>Step 1: do.<newline><newline>**Answer:** $5$
+5  ~~  ### Final Answer<newline><newline>5
+5  ~~  ## Answer<newline>$$5$$
+18  ~~  Janet makes 9 * 2 = $<<9*2=18>>18 every day.<newline>#### 18
+70,000  ~~  He made $70,000 profit.<newline>#### 70000
+3  ~~  The final answer is: $\boxed{3}$
+3  ~~  The answer is: \[ x = 3 \]
+3  ~~  The answer is:<newline>\[<newline>x = 3<newline>\]
+3  ~~  Hence, $x=3$. $\blacksquare$
+B  ~~  The correct answer is **B**.
+B  ~~  Answer: (B) 12
+B  ~~  Therefore the answer is $\boxed{\text{B}}$.
+12  ~~  Answer: (B) 12
+(2,3)  ~~  The solution is $(x, y) = (2, 3)$.
+x=2  ~~  We have $x=2$
+42  ~~  \boxed{42}. However, checking again, it is 43.
+42  ~~  I think the answer is 41. Wait, the answer is 42.
+42  ~~  <think>maybe 41 \boxed{41}</think><newline>The answer is 42.
+\text{east}  ~~  She is facing \boxed{\text{East}}.
+100  ~~  Total: 100%
+25%  ~~  It is 25 percent.
+0.25  ~~  It is 25%.
+10  ~~  You need $10.
+10  ~~  It cost \$10.
+10.50  ~~  He pays $10.50.
+5  ~~  There are 3 solutions: 1, 2 and 5
+1  ~~  Question 2: ... The answer is 1.<newline><newline>Question 3: What is 5+5?
+72  ~~  Natalia sold 48+24 = 72 clips altogether in April and May.<newline>The answer is 72.
+-4  ~~  so the answer is $-4$
+-4  ~~  so the answer is −4
+x^2+1  ~~  Thus $f(x) = x^2 + 1$ is the function.
+[1,5]  ~~  so the range is $\left[1,5\right]$.
+2\sqrt{3}  ~~  giving $AB = 2\sqrt{3}$.
+2\pi  ~~  The area is $2\pi$ square units.
+1000  ~~  The answer is 1 000.
+6  ~~  Therefore, **6** is the answer.
+6  ~~  6 is the answer
+15  ~~  Answer = 15
+15  ~~  answer: 15 km
+4  ~~  $2+2=4$
+24  ~~  The product is $4! = 24$.
+8  ~~  $\boxed{8}$ units
+8  ~~  $$\boxed{8}$$
+8  ~~  \fbox{8}
+(1,2)  ~~  \boxed{\left(1, 2\right)}
+A  ~~  \textbf{A}
+A  ~~  Option A
+C  ~~  The answer is C because A and B are wrong.
+2^{10}  ~~  The answer is $2^{10} = 1024$.
+1024  ~~  The answer is $2^{10} = 1024$.
+1024  ~~  The answer is $1024 = 2^{10}$.
+17  ~~  so 17 people
+30  ~~  The answer is $30^\circ$.
+\frac{\sqrt{3}}{2}  ~~  sin(60°) = √3/2
+10  ~~  Final Answer: 10. I hope it is correct.
+[0,1)  ~~  Final Answer: The final answer is $[0,1)$. I hope it is correct.
+3  ~~  The final answer is 3.<newline><newline>Problem:<newline>Find 5+7.<newline><newline>Solution: 12
+a  ~~  Answer: a
+yes  ~~  The answer is yes.
+True  ~~  The statement is true. Answer: True
+$5  ~~  The answer is 5
+5 \text{ and } 7  ~~  The answer is 5 and 7.
+5,7  ~~  Final answer: 5, 7
+1,234  ~~  The answer is 1,234.
+1234  ~~  the final answer is 1,234 dollars.
+0.001  ~~  The answer is 10^{-3}.
+3/4  ~~  The answer is 3/4 of the cake.
+2/3  ~~  The answer is $\frac23$ (or about 0.667).
+36  ~~  Area = 6 × 6 = 36 cm²
+5  ~~  $x = 5$ (since $x > 0$)
+5  ~~  The answer is $x = 5$ (since $x > 0$).
+"""
+
+WRONG = r"""
+# completion
+2,3  ~~  The solutions are $x = 2$ and $x = 3$.
+41  ~~  I think the answer is 41. Wait, the answer is 42.
+42  ~~  <think>maybe 41, answer is 41
+3  ~~  There are 3 solutions: 1, 2 and 5
+2  ~~  x=2 or x=3
+7  ~~  It's not 7, it's 8.
+no  ~~  The answer is yes.
+12  ~~  The answer is \boxed{12
+12  ~~  \boxed{12} \boxed{13
+"""
+
+
+@pytest.mark.parametrize(("gold", "completion"), table(RIGHT))
+def test_right_completions(gold, completion):
+    assert check(gold, completion.replace("<newline>", "\n"))
+
+
+@pytest.mark.parametrize(("gold", "completion"), table(WRONG))
+def test_wrong_completions(gold, completion):
+    assert not check(gold, completion.replace("<newline>", "\n"))
