@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
 from dftcore.errors import nearest
-from dftcore.losses import reference, routed
+from dftcore.losses import reference, routed, triton_backend
 from dftcore.objectives import Objective, TokenStatistics, as_objective
 
 Backend = Literal["auto", "triton", "torch", "reference"]
@@ -69,26 +69,31 @@ def linear_token_logprobs(
     Raises ValueError or TypeError naming the argument at fault.
     """
     _validate(hidden, weight, targets, bias, softcap, temperature, error_budget, outputs)
-    compute = _BACKENDS[_resolve(backend, hidden)].token_logprobs
+    chosen = _resolve(backend, hidden, weight)
     flat_hidden, flat_targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
-    valid = flat_targets != ignore_index
-    rows = valid.nonzero().squeeze(-1)  # ignored rows never enter a GEMM
-    kept_targets = flat_targets[rows]
-    if kept_targets.numel() and not 0 <= int(kept_targets.min()) <= int(kept_targets.max()) < weight.shape[0]:
+    options: dict[str, Any] = {
+        "bias": bias,
+        "softcap": softcap,
+        "temperature": temperature,
+        "outputs": tuple(outputs),
+        "error_budget": error_budget,
+    }
+    if chosen == "triton":
+        logprob, statistics = triton_backend.token_logprobs(
+            flat_hidden, weight, flat_targets, ignore_index=ignore_index, **options
+        )
+        shaped = {name: values.reshape(targets.shape) for name, values in statistics.items()}
+        return TokenLogprobs(logprob.reshape(targets.shape), **shaped)
+
+    rows = (flat_targets != ignore_index).nonzero().squeeze(-1)  # ignored rows never enter a GEMM
+    kept = flat_targets[rows]
+    if kept.numel() and not 0 <= int(kept.min()) <= int(kept.max()) < weight.shape[0]:
         raise ValueError(
-            f"targets: values run from {int(kept_targets.min())} to {int(kept_targets.max())}, outside the vocabulary"
+            f"targets: values run from {int(kept.min())} to {int(kept.max())}, outside the vocabulary"
             f" of {weight.shape[0]} (ignore_index is {ignore_index})"
         )
-    logprob, statistics = compute(
-        flat_hidden[rows],
-        weight,
-        kept_targets,
-        bias=bias,
-        softcap=softcap,
-        temperature=temperature,
-        outputs=tuple(outputs),
-        error_budget=error_budget,
-    )
+    compute = routed.token_logprobs if chosen == "torch" else reference.token_logprobs
+    logprob, statistics = compute(flat_hidden[rows], weight, kept, **options)
 
     def scatter(values: Tensor) -> Tensor:
         return values.new_zeros(flat_targets.shape).index_put((rows,), values).reshape(targets.shape)
@@ -181,17 +186,18 @@ def linear_cross_entropy(
     return loss, replace(LossStatistics(logprob, weights, -logprob), **named)
 
 
-_BACKENDS = {"torch": routed, "reference": reference}
-
-
-def _resolve(backend: str, hidden: Tensor) -> str:
+def _resolve(backend: str, hidden: Tensor, weight: Tensor) -> str:
+    """The back-end by name: "auto" is triton for CUDA tensors that the kernels take, else torch."""
     if backend not in BACKENDS:
         raise ValueError(f"backend: {backend!r} is not one of {', '.join(BACKENDS)}")
-    if backend == "auto":
+    if backend not in ("auto", "triton"):
+        return backend
+    if backend == "auto" and not hidden.is_cuda:
         return "torch"
-    if backend == "triton":
-        raise ValueError("backend: 'triton' is not built yet; use 'auto', 'torch' or 'reference'")
-    return backend
+    refusal = triton_backend.refusal(hidden, weight)
+    if refusal is not None and backend == "triton":
+        raise ValueError(f"backend: 'triton' cannot run: {refusal}")
+    return "torch" if refusal is not None or hidden.numel() == 0 else "triton"
 
 
 def _check_names(argument: str, names: Sequence[str]) -> None:

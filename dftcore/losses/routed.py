@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dftcore.kernels.budget import BLOCK, DEFAULT_ERROR_BUDGET  # type: ignore[import-not-found]
 from dftcore.losses.reference import compute_dtype
-from dftcore.losses.routing import BLOCK, DEFAULT_ERROR_BUDGET, Routes, block_count, route
+from dftcore.losses.routing import Routes, block_count, route
 
 ROWS = 4096  # of one chunk: W is read, and converted, once per chunk
 SLICE_ELEMENTS = 1 << 22  # 16 MiB of fp32 logits: about one level-3 cache

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 128
-DEFAULT_ERROR_BUDGET = 2.0**-8
-
-# Histogram of log2(|g| mass), its top at the power of two above the heaviest pair; what is lighter falls into bin 0.
-BINS = 512
-BINS_PER_OCTAVE = 8
+from dftcore.kernels.budget import (  # type: ignore[import-not-found]
+    BINS,
+    BINS_PER_OCTAVE,
+    BLOCK,
+    cutoff_bin,
+    octave_of,
+)
 
 
 @dataclass(frozen=True)
@@ -47,25 +48,15 @@ def route(
     if error_budget == 0.0 or grad.numel() == 0:
         return Routes(torch.ones_like(log_mass, dtype=torch.bool), None)
     mass = log_mass.exp() * grad.unsqueeze(-1)
-    octave = mass.abs().amax().clamp_min(torch.finfo(mass.dtype).tiny).log2().ceil()
+    octave = octave_of(grad)
     bins = (mass.abs().log2_() - octave).mul_(BINS_PER_OCTAVE).add_(BINS - 1).ceil_().clamp_(0, BINS - 1).int()
     bins.scatter_(-1, (targets // BLOCK).unsqueeze(-1), BINS)  # above every cutoff
-    allowed = error_budget * 2.0 * (grad * torch.expm1(logprob)).abs().sum()
-    keep = bins > _cutoff(bins, octave, allowed)
+    counts = torch.bincount(bins.flatten(), minlength=BINS + 1)[:BINS]
+    allowed = error_budget * 2.0 * (grad * torch.expm1(logprob)).abs().double().sum() / octave.double().exp2()
+    keep = bins > cutoff_bin(counts, allowed)
     sizes = torch.full((log_mass.shape[1],), float(BLOCK), dtype=mass.dtype, device=mass.device)
     sizes[-1] = vocab_size - BLOCK * (log_mass.shape[1] - 1)
     return Routes(keep, mass.div_(sizes).masked_fill_(keep, 0.0))
-
-
-def _cutoff(bins: Tensor, octave: Tensor, allowed: Tensor) -> Tensor:
-    """The highest bin up to which everything may be dropped (0-d, -1 for none), each value counted as its bin's edge.
-
-    Counts are integers, so the answer does not depend on the order of summation.
-    """
-    counts = torch.bincount(bins.flatten(), minlength=BINS + 1)[:BINS].double()
-    edges = torch.exp2(octave + (torch.arange(BINS, device=bins.device) - (BINS - 1)) / BINS_PER_OCTAVE)
-    dropped = (counts * edges * (1.0 + 1e-5)).cumsum(0)  # the slack covers fp32 rounding of log2
-    return (dropped <= allowed).sum() - 1
 
 
 def block_count(vocab_size: int) -> int:

@@ -119,7 +119,7 @@ WRONG_ARGUMENTS = [
     ({"temperature": 0.0}, ValueError, "temperature"),
     ({"softcap": -1.0}, ValueError, "softcap"),
     ({"error_budget": 1.0}, ValueError, "error_budget"),
-    ({"stats_outputs": ("entropi",)}, ValueError, "did you mean 'entropy'"),
+    ({"stats_outputs": ("entropi",)}, ValueError, "did you mean .?entropy"),
     ({"token_weight": torch.ones(3)}, ValueError, "token_weight"),
     ({"bias": torch.ones(3)}, ValueError, "bias"),
     ({"targets": torch.zeros(7)}, TypeError, "targets"),
@@ -129,7 +129,7 @@ WRONG_ARGUMENTS = [
     ({"weight": torch.ones(11, 4)}, ValueError, "weight"),
     ({"hidden": torch.ones(7, 5, dtype=torch.int32)}, TypeError, "hidden"),
     ({"weight": torch.ones(11, 5, device="meta")}, ValueError, "meta"),
-    ({"objective": "dtf"}, UserError, "did you mean 'dft'"),
+    ({"objective": "dtf"}, UserError, "did you mean .?dft"),
 ]
 
 

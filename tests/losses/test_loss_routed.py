@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dftcore import linear_cross_entropy, linear_token_logprobs
+from dftcore.kernels.budget import BLOCK, DEFAULT_ERROR_BUDGET
 from dftcore.losses import routed
-from dftcore.losses.routing import BLOCK, DEFAULT_ERROR_BUDGET, Routes, block_count, route
+from dftcore.losses.routing import Routes, block_count, route
 
 DIM, VOCAB, ROWS = 48, 1100, 200
 

@@ -1,0 +1,66 @@
+"""The Triton back-end: hands every token to `dftcore.kernels`, which select the valid rows themselves.
+
+Ignored tokens are dropped on the device, because reading their number back would stall it; for the same reason a target
+outside the vocabulary gives NaN here, where the other back-ends raise.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from dftcore.kernels.budget import DEFAULT_ERROR_BUDGET  # type: ignore[import-not-found]
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def token_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None,
+    softcap: float | None,
+    temperature: float,
+    ignore_index: int,
+    outputs: Sequence[str],
+    error_budget: float | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """hidden [N, D], weight [V, D], targets [N] -> logprob [N] fp32 with autograd, detached statistics [N].
+
+    hidden and weight of different types are multiplied in the wider one. Ignored tokens get 0.
+    """
+    # Here, because Triton exists on Linux only.
+    from dftcore.kernels.token_logprobs import token_logprobs as fused  # type: ignore[import-not-found]
+
+    dtype = torch.promote_types(hidden.dtype, weight.dtype)
+    logprob, *found = fused(
+        hidden.to(dtype),
+        weight.to(dtype),
+        targets,
+        bias=bias,
+        softcap=softcap,
+        temperature=temperature,
+        ignore_index=ignore_index,
+        error_budget=DEFAULT_ERROR_BUDGET if error_budget is None else error_budget,
+        moments="entropy" in outputs or "sum_p2" in outputs,
+        top1="top1" in outputs,
+    )
+    named = dict(zip(("entropy", "top1", "sum_p2"), found, strict=True))
+    return logprob, {name: named[name] for name in outputs}
+
+
+def refusal(hidden: Tensor, weight: Tensor) -> str | None:
+    """Why the kernels cannot take these inputs; None if they can."""
+    for name, tensor in (("hidden", hidden), ("weight", weight)):
+        if tensor.dtype not in DTYPES:
+            return f"{name} has type {tensor.dtype}; give it fp32, fp16 or bf16, or use backend='torch'"
+    if find_spec("triton") is None:
+        return "Triton is not installed; use backend='torch'"
+    if not hidden.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"the inputs are on {hidden.device}; move them to a CUDA device or use backend='torch'"
+    return None

@@ -1,0 +1,32 @@
+"""How the relative error budget becomes a cut-off; torch only, no host sync, the same on every back-end.
+
+    sum over dropped pairs of |g_i| mass_ib  <=  error_budget * sum_i 2 |g_i| (1 - p_i)
+
+A pair is one row and one block of BLOCK consecutive vocabulary entries. Pairs are counted in a histogram of
+log2(|g| mass / 2^octave), 2^octave being the power of two above the largest |g|; whatever is lighter than the last
+bin falls into bin 0. Counts are integers, so the answer does not depend on the order of summation.
+"""
+
+import torch
+from torch import Tensor
+
+BLOCK = 128
+BINS = 512
+BINS_PER_OCTAVE = 8
+DEFAULT_ERROR_BUDGET = 2.0**-8
+
+
+def octave_of(grad: Tensor) -> Tensor:
+    """0-d: the exponent of the power of two at or above the largest |grad|."""
+    largest = grad.abs().amax() if grad.numel() else grad.new_zeros(())
+    return largest.clamp_min(torch.finfo(grad.dtype).tiny).log2().ceil()
+
+
+def cutoff_bin(counts: Tensor, allowed: Tensor) -> Tensor:
+    """counts [BINS] of pairs, allowed 0-d in units of 2^octave -> 0-d int32: drop every pair up to this bin (-1: none).
+
+    Each pair counts as the upper edge of its bin, 2^((bin - (BINS - 1)) / BINS_PER_OCTAVE).
+    """
+    exponents = torch.arange(1 - BINS, 1, device=counts.device, dtype=torch.float64) / BINS_PER_OCTAVE
+    dropped = (counts * exponents.exp2() * (1.0 + 1e-4)).cumsum(0)  # the slack covers fp32 rounding of log2
+    return ((dropped <= allowed).sum() - 1).int()

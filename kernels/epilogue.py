@@ -1,0 +1,67 @@
+"""Epilogue of the forward: the splits' partial sums become each token's log-probability and statistics.
+
+    rest    = log sum_{v != y} e^{z_v} - z_y           logprob = -softplus(rest)          lse = z_y - logprob
+    entropy = -sum_v s_v log s_v      sum_p2 = sum_v s_v^2      top1 = 1[z_y = max_v z_v]      if MOMENTS
+
+The sum leaves the target out, so that 1 - p keeps its relative precision for p near 1. Outputs [N] fp32 are written at
+the valid tokens only. A target outside the vocabulary has logit NaN, and so has everything derived from it.
+"""
+
+import triton
+import triton.language as tl
+
+from dftcore.kernels.tiles import LOWEST, log1p
+
+
+@triton.jit
+def epilogue_kernel(
+    p_rows,  # [N] int32
+    p_count,  # [1] int32
+    p_target_logit,  # [N] fp32
+    p_maximum,  # [splits, N] fp32
+    p_total,
+    p_first,
+    p_square,
+    p_logprob,  # [N] fp32
+    p_lse,
+    p_entropy,
+    p_top1,
+    p_sum_p2,
+    N,
+    splits,
+    MOMENTS: tl.constexpr,
+    TOP1: tl.constexpr,
+    BN: tl.constexpr,
+):
+    o_n = tl.program_id(0) * BN + tl.arange(0, BN)
+    m_n = o_n < tl.load(p_count)
+    b_row = tl.load(p_rows + o_n, mask=m_n, other=0)
+    b_target = tl.load(p_target_logit + b_row, mask=m_n, other=0.0)
+    b_max = tl.full((BN,), LOWEST, tl.float32)
+    for i in range(splits):
+        b_max = tl.maximum(b_max, tl.load(p_maximum + i * N + o_n, mask=m_n, other=LOWEST))
+    b_sum = tl.zeros((BN,), tl.float32)
+    for i in range(splits):
+        b_scale = tl.exp(tl.load(p_maximum + i * N + o_n, mask=m_n, other=LOWEST) - b_max)
+        b_sum += b_scale * tl.load(p_total + i * N + o_n, mask=m_n, other=0.0)
+    b_rest = (b_max - b_target) + tl.log(b_sum)
+    b_logprob = -(tl.maximum(b_rest, 0.0) + log1p(tl.exp(-tl.abs(b_rest))))
+    b_logprob = tl.where(b_target == b_target, b_logprob, b_target)  # NaN survives the maximum
+    b_lse = b_target - b_logprob
+    tl.store(p_logprob + b_row, b_logprob, mask=m_n)
+    tl.store(p_lse + b_row, b_lse, mask=m_n)
+    if TOP1:
+        tl.store(p_top1 + b_row, (b_target >= b_max).to(tl.float32), mask=m_n)
+    if MOMENTS:
+        b_p = tl.exp(b_logprob)
+        b_expected = b_p * tl.maximum(b_logprob, LOWEST)  # of log s
+        b_sum_p2 = b_p * b_p
+        for i in range(splits):
+            b_offset = tl.load(p_maximum + i * N + o_n, mask=m_n, other=LOWEST) - b_lse
+            b_scale = tl.exp(b_offset)
+            b_total = tl.load(p_total + i * N + o_n, mask=m_n, other=0.0)
+            b_first = tl.load(p_first + i * N + o_n, mask=m_n, other=0.0)
+            b_expected += b_scale * (b_first + b_offset * b_total)
+            b_sum_p2 += b_scale * b_scale * tl.load(p_square + i * N + o_n, mask=m_n, other=0.0)
+        tl.store(p_entropy + b_row, -b_expected, mask=m_n)
+        tl.store(p_sum_p2 + b_row, b_sum_p2, mask=m_n)

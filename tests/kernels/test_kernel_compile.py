@@ -1,0 +1,48 @@
+"""Every shipped configuration compiles for the supported devices, without spills and within their shared memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+SHARED_MEMORY = {80: 166_912, 90: 232_448, 100: 232_448}
+AOT = Path(__file__).with_name("aot.py")
+
+
+def compile_all(*arguments: str) -> list[dict[str, object]]:
+    """In a process of its own, because this one may have chosen the interpreter."""
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    run = subprocess.run(
+        [sys.executable, AOT, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def check(found: list[dict[str, object]]) -> None:
+    for case in found:
+        assert case["stack"] == 0, f"spills: {case}"
+        assert int(str(case["shared"])) <= SHARED_MEMORY[int(str(case["arch"]))], case
+        assert not case["tf32"], case
+        if case["arch"] == 90 and case["dtype"] != "fp32" and case["kernel"] not in ("epilogue", "histogram", "lists"):
+            assert case["wgmma"], f"not on Hopper's tensor cores: {case}"
+
+
+def test_usual_configurations_compile_for_hopper():
+    found = compile_all("90", "--subset")
+    assert len({case["kernel"] for case in found}) == 8
+    check(found)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("arch", [80, 90, 100])
+def test_every_configuration_compiles(arch):
+    found = compile_all(str(arch))
+    assert {case["dtype"] for case in found} == {"fp32", "fp16", "bf16"}
+    check(found)

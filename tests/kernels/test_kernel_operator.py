@@ -1,0 +1,176 @@
+"""The operator around the kernels: that they run, what they refuse, torch.compile, strides, and a training curve."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dftcore import linear_cross_entropy, linear_token_logprobs
+from dftcore.losses.api import _resolve
+
+launch = pytest.importorskip("dftcore.kernels.launch")
+KERNELS = [name for name in vars(launch) if name.endswith("_kernel")]
+
+
+def problem(device: str, rows: int = 12, dim: int = 16, vocab: int = 300) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(rows, dim, generator=generator).to(device).requires_grad_()
+    weight = torch.randn(vocab, dim, generator=generator).to(device).requires_grad_()
+    return hidden, weight, torch.randint(0, vocab, (rows,), generator=generator).to(device)
+
+
+def test_the_triton_kernels_really_run(device, monkeypatch):
+    launched: list[str] = []
+
+    class Recorder:
+        def __init__(self, name: str) -> None:
+            self.name, self.kernel = name, getattr(launch, name)
+
+        def __getitem__(self, grid: tuple[int, ...]) -> object:
+            launched.append(self.name)
+            return self.kernel[grid]
+
+    for name in KERNELS:
+        monkeypatch.setattr(launch, name, Recorder(name))
+    hidden, weight, targets = problem(device)
+    linear_cross_entropy(hidden, weight, targets, backend="triton", error_budget=0.1).backward()
+    assert set(launched) == set(KERNELS)
+    assert len(KERNELS) == 8
+    launched.clear()
+    linear_cross_entropy(hidden, weight, targets, backend="torch").backward()
+    assert not launched
+
+
+def test_auto_picks_triton_for_cuda_tensors_only(device):
+    hidden, weight, _ = problem(device)
+    assert _resolve("auto", hidden, weight) == ("triton" if device == "cuda" else "torch")
+    assert _resolve("auto", hidden.double(), weight.double()) == "torch"
+
+
+def test_refusals_name_the_mend(device, monkeypatch):
+    hidden, weight, targets = problem(device)
+    with pytest.raises(ValueError, match=r"float64.*use backend='torch'"):
+        linear_cross_entropy(hidden.double(), weight.double(), targets, backend="triton")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(ValueError, match="on cpu; move them to a CUDA device"):
+        linear_cross_entropy(hidden.cpu(), weight.cpu(), targets.cpu(), backend="triton")
+
+
+def test_a_target_outside_the_vocabulary_is_nan_and_touches_no_other_token(device):
+    hidden, weight, targets = problem(device)
+    expected = linear_token_logprobs(hidden, weight, targets, backend="triton").logprob
+    targets[[2, 7]] = torch.tensor([300, -1], device=device)
+    logprob = linear_token_logprobs(hidden, weight, targets, backend="triton").logprob
+    assert logprob[[2, 7]].isnan().all()
+    others = [0, 1, 3, 4, 5, 6, 8, 9, 10, 11]
+    assert torch.equal(logprob[others], expected[others])
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.1])
+def test_all_ignored_is_a_differentiable_zero(device, budget):
+    hidden, weight, targets = problem(device)
+    loss = linear_cross_entropy(hidden, weight, torch.full_like(targets, -100), backend="triton", error_budget=budget)
+    assert loss.item() == 0.0
+    for gradient in torch.autograd.grad(loss, (hidden, weight)):
+        assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+@pytest.mark.parametrize("frozen", ["hidden", "weight"])
+@pytest.mark.parametrize("budget", [0.0, 0.1])
+def test_frozen_inputs_get_no_gradient_and_change_no_other(device, frozen, budget):
+    hidden, weight, targets = problem(device)
+
+    def run() -> list[Tensor | None]:
+        hidden.grad = weight.grad = None
+        linear_cross_entropy(hidden, weight, targets, backend="triton", error_budget=budget).backward()
+        return [hidden.grad, weight.grad]
+
+    both = run()
+    (hidden if frozen == "hidden" else weight).requires_grad_(False)
+    alone = run()
+    index = 0 if frozen == "hidden" else 1
+    assert alone[index] is None
+    assert alone[1 - index] is not None
+    assert torch.equal(alone[1 - index], both[1 - index])
+
+
+def test_bias_alone_can_be_trained(device):
+    hidden, weight, targets = problem(device)
+    bias = torch.zeros(300, device=device, requires_grad=True)
+    options = {"bias": bias, "error_budget": 0.0}
+    ours, reference = (
+        torch.autograd.grad(
+            linear_cross_entropy(hidden.detach(), weight.detach(), targets, backend=backend, **options), bias
+        )[0]
+        for backend in ("triton", "reference")
+    )
+    torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-7)
+
+
+def test_strides_do_not_matter(device):
+    hidden, weight, targets = (t.detach() for t in problem(device))
+    strided = (hidden.T.contiguous().T.requires_grad_(), weight.repeat(1, 2)[:, ::2].copy_(weight).requires_grad_())
+    plain = (hidden.clone().requires_grad_(), weight.clone().requires_grad_())
+    results = []
+    for h, w in (plain, strided):
+        loss = linear_cross_entropy(h, w, targets, backend="triton", error_budget=0.1)
+        results.append((loss, *torch.autograd.grad(loss, (h, w))))
+    torch.testing.assert_close(results[1], results[0])
+
+
+def test_offsets_past_2_to_the_31(device):
+    """Rows that lie 2^30 elements apart: the third one starts beyond what int32 can count."""
+    storage = torch.empty(2 * 2**30 + 64, dtype=torch.float16, device=device)  # 4 GiB, of which three pages are touched
+    far = storage.as_strided((3, 16), (2**30, 1))
+    near = torch.randn(3, 16, dtype=torch.float16, device=device)
+    far.copy_(near)
+    other = torch.randn(3, 16, dtype=torch.float16, device=device)
+    targets = torch.tensor([0, 1, 2], device=device)
+    for hidden, weight in ((far, other), (other, far)):
+        nearby = (near, other) if hidden is far else (other, near)
+        results = [
+            linear_token_logprobs(h, w, targets, backend="triton").logprob for h, w in ((hidden, weight), nearby)
+        ]
+        assert torch.equal(*results)
+
+
+def test_operators_keep_their_schema_and_fake_shapes(device):
+    hidden, weight, targets = problem(device)
+    bias = torch.randn(300, device=device, requires_grad=True)
+    arguments = (hidden, weight, targets, bias, 5.0, 0.8, -100, 0.1, True, True)
+    torch.library.opcheck(
+        torch.ops.dftcore.token_logprobs.default, arguments, test_utils=("test_schema", "test_faketensor")
+    )
+
+
+def test_torch_compile_takes_the_whole_loss_as_one_graph(device):
+    hidden, weight, targets = problem(device)
+
+    def loss(h: Tensor, w: Tensor) -> Tensor:
+        return linear_cross_entropy(h * 1.0, w, targets, "dft", backend="triton", error_budget=0.1)
+
+    eager = torch.autograd.grad(loss(hidden, weight), (hidden, weight))
+    compiled = torch.autograd.grad(
+        torch.compile(loss, fullgraph=True, backend="aot_eager")(hidden, weight), (hidden, weight)
+    )
+    torch.testing.assert_close(compiled, eager)
+
+
+def test_a_training_curve_coincides_with_the_reference(device):
+    """20 steps of DFT by gradient descent, hidden and weight both learned, at the default budget."""
+    curves = {}
+    for backend in ("reference", "triton"):
+        hidden, weight, targets = (t.detach().clone() for t in problem(device))
+        parameters = [(hidden * 0.3).requires_grad_(), (weight * 0.3).requires_grad_()]
+        optimizer = torch.optim.AdamW(parameters, lr=0.03)
+        curve = []
+        for _ in range(20):
+            loss = linear_cross_entropy(*parameters, targets, "dft", backend=backend)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            curve.append(loss.detach())
+        curves[backend] = torch.stack(curve)
+    assert curves["reference"][-1] > 5 * curves["reference"][0]  # p log p rises as p leaves 0: it does learn
+    torch.testing.assert_close(curves["triton"], curves["reference"], rtol=0.02, atol=1e-4)

@@ -1,0 +1,149 @@
+"""The routed backward of the kernels: the same routes as the torch back-end, within the budget, every time the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dftcore import linear_cross_entropy
+from dftcore.kernels.budget import BLOCK
+from dftcore.kernels.plan import make_plan
+from dftcore.losses.routing import route as torch_route
+
+launch = pytest.importorskip("dftcore.kernels.launch")
+ROWS, DIM, VOCAB = 60, 24, 700
+
+
+def peaked(device: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    """Hidden states near two embeddings each; two rows are ignored and hold NaN."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(VOCAB, DIM, generator=generator)
+    hidden = weight[torch.randint(0, VOCAB, (ROWS, 2), generator=generator)].sum(1) * 0.35
+    targets = torch.multinomial((hidden @ weight.T).softmax(-1), 1, generator=generator).squeeze(-1)
+    targets[[4, 59]] = -100
+    hidden[[4, 59]] = torch.nan
+    return tuple(t.to(device, dtype) if t.is_floating_point() else t.to(device) for t in (hidden, weight, targets))
+
+
+def gradients(
+    tensors: tuple[Tensor, Tensor, Tensor], backend: str, error_budget: float | None, **options: object
+) -> tuple[Tensor, ...]:
+    hidden, weight = (t.clone().requires_grad_() for t in tensors[:2])
+    loss = linear_cross_entropy(hidden, weight, tensors[2], backend=backend, error_budget=error_budget, **options)
+    return torch.autograd.grad(loss, (hidden, weight))
+
+
+@pytest.mark.parametrize("budget", [0.2, 0.03, 0.003])
+def test_routes_are_those_of_the_torch_back_end_and_within_the_budget(device, budget):
+    hidden, weight, targets = peaked(device)
+    head = launch.Head(hidden, weight, None, targets, None, 1.0)
+    found = launch.scan(head, -100, moments=False, top1=False)
+    valid = (targets != -100).nonzero().squeeze(-1)
+    assert found.count.item() == len(valid)
+    assert torch.equal(found.rows[: len(valid)].long(), valid)
+    grad = torch.linspace(-1.0, 0.7, ROWS, device=device)
+    up = launch.upstream(head, found.logprob, grad, -100)
+    lists, lengths, shares = launch.route(head, found, up, budget)
+
+    logits = hidden[valid].double() @ weight.double().T
+    logp = logits.log_softmax(-1)
+    blocks = lists.shape[0]
+    mass = torch.nn.functional.pad(logp.exp(), (0, blocks * BLOCK - VOCAB)).unflatten(-1, (-1, BLOCK)).sum(-1)
+    target_logp = logp.gather(-1, targets[valid, None]).squeeze(-1)
+    expected = torch_route(grad[valid].double(), target_logp, mass.log(), targets[valid], VOCAB, budget)
+    keep = torch.zeros(ROWS, blocks, dtype=torch.bool, device=device)
+    for block in range(blocks):
+        listed = lists[block, : lengths[block]]
+        assert torch.equal(listed, listed.sort().values)
+        keep[listed.long(), block] = True
+    assert torch.equal(keep[valid], expected.keep)
+    assert not keep.all(-1)[valid].all()  # something is dropped
+    dropped = (mass * grad[valid].abs().double()[:, None])[~keep[valid]].sum()
+    assert dropped <= budget * 2 * (grad[valid].double() * torch.expm1(target_logp)).abs().sum()
+
+    by_position = shares.permute(1, 0, 2).reshape(ROWS, -1)[: len(valid), :blocks].double() / 4096 * up.scale.double()
+    assert expected.share is not None
+    torch.testing.assert_close(by_position, expected.share, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"softcap": 6.0}, {"reduction": "sum"}], ids=["plain", "softcap", "sum"])
+def test_gradients_are_those_of_the_torch_back_end(device, options):
+    """The same routes, the same stand-in for what is dropped: they agree far below the error they share."""
+    tensors = peaked(device)
+    ours = gradients(tensors, "triton", 0.03, **options)
+    torch_s = gradients(tensors, "torch", 0.03, **options)
+    exact = gradients(tensors, "reference", None, **options)
+    for mine, theirs, true in zip(ours, torch_s, exact, strict=True):
+        assert (mine - theirs).norm() <= 1e-5 * true.norm()
+        assert 1e-4 * true.norm() <= (mine - true).norm() <= 0.2 * true.norm()
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.03])
+def test_results_repeat_bit_for_bit(device, budget):
+    tensors = peaked(device)
+    first, second = (gradients(tensors, "triton", budget) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_fixed_point_sums_do_not_depend_on_the_size_of_the_gradient(device, scale):
+    tensors = peaked(device)
+    usual = gradients(tensors, "triton", 0.03)
+    scaled = gradients(tensors, "triton", 0.03, normalizer=float((tensors[2] != -100).sum()) / scale)
+    for a, b in zip(scaled, usual, strict=True):
+        assert (a.double() / scale - b).norm() <= 1e-5 * b.norm()
+
+
+def test_the_certificate_bounds_every_row_when_one_column_of_each_block_is_far_off(device):
+    """|error of dH_i| <= sum over dropped b of |g_i| mass_ib max_v |W_v - mean(W_b)|."""
+    hidden, weight, targets = peaked(device)
+    weight[::BLOCK] *= 5.0
+    ours = gradients((hidden, weight, targets), "triton", 0.1, reduction="sum")[0].double()
+    exact = gradients((hidden, weight, targets), "reference", None, reduction="sum")[0].double()
+    valid = (targets != -100).nonzero().squeeze(-1)
+    logp = (hidden[valid].double() @ weight.double().T).log_softmax(-1)
+    target_logp = logp.gather(-1, targets[valid, None]).squeeze(-1)
+    blocks = -(-VOCAB // BLOCK)
+    mass = torch.nn.functional.pad(logp.exp(), (0, blocks * BLOCK - VOCAB)).unflatten(-1, (-1, BLOCK)).sum(-1)
+    grad = target_logp.exp()
+    keep = torch_route(grad, target_logp, mass.log(), targets[valid], VOCAB, 0.1).keep
+    spread = torch.stack([(block - block.mean(0)).norm(dim=-1).max() for block in weight.double().split(BLOCK)])
+    bound = (grad[:, None] * mass * ~keep) @ spread
+    error = (ours - exact)[valid].norm(dim=-1)
+    assert (error <= bound + 1e-5 * exact[valid].norm(dim=-1) + 1e-7).all()
+    assert error.max() > 1e-3 * bound.max()
+
+
+def test_the_plan_fits_its_workspace_and_reaches_every_list_entry_once():
+    generator = torch.Generator().manual_seed(0)
+    for counts in (torch.full((9,), 50), torch.zeros(9).long(), torch.randint(0, 51, (9,), generator=generator)):
+        plan = make_plan(torch.zeros(9, 50, dtype=torch.int32), counts.int(), tile_rows=16, workspace_share=0.01)
+        seen_blocks, seen_tiles = [], []
+        for first_tile, end_tile, first_block, end_block in plan.groups.tolist():
+            used = torch.zeros(plan.slot_count, dtype=torch.int64)
+            for block in range(first_block, end_block):
+                start = int(plan.slots[block])
+                used[start : start + int(counts[block])] += 1
+                assert start + int(counts[block]) <= plan.slot_count
+            assert used.max() <= 1
+            seen_blocks += range(first_block, end_block)
+            for tile in range(first_tile, end_tile):
+                block = int(plan.tile_block[tile])
+                assert first_block <= block < end_block
+                seen_tiles.append((block, tile - int(plan.tile_start[block])))
+        assert seen_blocks == list(range(9))
+        assert seen_tiles == [(b, t) for b in range(9) for t in range(-(-int(counts[b]) // 16))]
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("require_gpu")
+@pytest.mark.parametrize("budget", [0.0, 2.0**-8])
+def test_results_repeat_bit_for_bit_under_concurrency(device, budget):
+    generator = torch.Generator(device).manual_seed(0)
+    weight = torch.randn(50000, 512, generator=generator, device=device, dtype=torch.bfloat16)
+    likely = torch.randint(0, 50000, (4096,), generator=generator, device=device)
+    tensors = (weight[likely] * 0.1, weight, likely)
+    first = gradients(tensors, "triton", budget)
+    for _ in range(5):
+        assert all(torch.equal(a, b) for a, b in zip(first, gradients(tensors, "triton", budget), strict=True))
