@@ -23,6 +23,8 @@ from dftcore.grading.nodes import (
     Num,
     Pow,
     Quantity,
+    Seq,
+    SetOf,
     Sym,
     negate,
 )
@@ -139,6 +141,9 @@ class Expressions(Operands):
         return multiply(left, right)
 
     def starts_factor(self, token: Token, left: Node) -> bool:
+        """Whether ``token``, right after ``left``, begins a factor; collections are not multiplied."""
+        if isinstance(left, SetOf) or (isinstance(left, Seq) and len(left.items) != 1):
+            return False
         if token.kind == "num":
             return True
         if token.kind == "word":

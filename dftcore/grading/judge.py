@@ -25,8 +25,13 @@ from dftcore.grading.textform import text_key, tidy, word_key
 
 _PLAIN = re.compile(r"[-+]?\d{1,18}(?:\.\d{1,12})?")
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?![\d,])")
+_WORD = re.compile(r"[a-z]{2,}")
 _HOLLOW = re.compile(r"\\[A-Za-z]+|[\s${}\\]")
 _LONGEST_TIDIED = STRICT.limits.chars  # longer texts are compared as they are
+# Rules that leave words of the text out. Two short texts read by them must also have the same words: "at least 5" is
+# not "at most 5".
+_FALLBACKS = frozenset({"last clause", "last mathematics", "last number"})
+_SHORT = 80
 _CACHED_LENGTH = 1_000
 _PARSE_SECONDS = 0.2
 
@@ -53,6 +58,7 @@ class Reading:
     rule: str
     key: str
     whole_key: str = ""  # of the whole text, when it is short: an answer in prose may be met as it stands
+    said: tuple[str, ...] = ()  # the words of a text too short to be a completion
 
     def describe(self, node: Node | None = None) -> str:
         shown = (
@@ -103,6 +109,8 @@ def _explain(gold: str, prediction: str, policy: Policy) -> Explanation:
     if left.answer is None or right.answer is None:
         same = left.answer is right.answer and _says_something(gold, left.rule) and gold.strip() == prediction.strip()
         return Explanation(same, "identical text" if same else "no answer", left.describe(), right.describe())
+    if left.said and right.said and left.said != right.said:
+        return Explanation(False, "different words", left.describe(), right.describe())
     if _PLAIN.fullmatch(left.answer) and _PLAIN.fullmatch(right.answer):
         rule = _same_plain(left.answer, right.answer, policy)
         return Explanation(rule is not None, rule or "different values", left.describe(), right.describe())
@@ -205,7 +213,8 @@ def _read_text(text: str, last_number: bool) -> Reading:
         answer = tidy(found.text)
         key = text_key(answer)
     whole_key = text_key(tidy(text)) if len(text) < _CACHED_LENGTH else ""
-    return Reading(answer if key else None, found.rule, key, whole_key)
+    said = tuple(_WORD.findall(text.lower())) if len(text) < _SHORT and found.rule in _FALLBACKS else ()
+    return Reading(answer if key else None, found.rule, key, whole_key, said)
 
 
 def _last_member(text: str) -> str:

@@ -30,6 +30,7 @@ _INTEGER_FUNCTIONS = frozenset({"floor", "ceil", "gcd", "lcm"})
 _SCALES = (1, 1, 3, 40, -1, -7)
 _WHOLE_POINTS = 40
 _COUNTERS = frozenset("ijkmnKMN")
+_WITH_POLES = frozenset({"tan", "cot", "sec", "csc"})
 _local = threading.local()
 
 
@@ -109,8 +110,9 @@ class Evaluator:
             plain = _SAME_NAME.get(node.name)
             if plain is not None and len(args) == 1:
                 value = getattr(self.mp, plain)(args[0])
-                if not self.mp.isfinite(value):
-                    raise Undefined
+                beyond = node.name in _WITH_POLES and abs(value) > self.mp.mpf(10) ** (self.digits - _GUARD)
+                if beyond or not self.mp.isfinite(value):
+                    raise Undefined  # at a pole, but for rounding
                 return value
         except (ZeroDivisionError, ValueError):
             raise Undefined from None

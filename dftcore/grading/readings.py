@@ -46,6 +46,7 @@ from dftcore.grading.policy import Limits
 from dftcore.grading.vocabulary import FUNCTIONS
 
 _KNOWN_FUNCTIONS = frozenset(FUNCTIONS.values()) | {"root", "sum", "prod", "int", "lim"}
+_EVERYWHERE_DEFINED = frozenset({"sqrt", "root", "sin", "cos", "abs", "floor", "ceil", "max", "min"})
 _MOST_WRITTEN_OUT = 400
 
 
@@ -177,16 +178,17 @@ def is_finite(node: Node, limits: Limits, budget: Budget) -> bool:
         return False
     if isinstance(node, Mul) and INFINITY in node.factors and ZERO in node.factors:
         return False
-    risky = any(isinstance(part, (Pow, Func, Const)) for part in walk(node))
-    if not risky:
+    parts = list(walk(node))
+    if Const("nan") in parts:
+        return False
+    if not any(map(_may_be_undefined, parts)):
         return True
     try:
-        if any(part == Const("nan") for part in walk(node)):
-            return False
-        rational(node, limits, budget)
+        if rational(node, limits, budget) is not None:
+            return True
         if symbols(node):
             Residues(2305843009213693921, limits, budget).of(node)
-        elif not all(isinstance(part, (Num, Add, Mul)) for part in walk(node)):
+        else:
             value = constant_value(node, budget)
             return bool(value == value and abs(value) != float("inf"))
     except Undefined:
@@ -194,6 +196,12 @@ def is_finite(node: Node, limits: Limits, budget: Budget) -> bool:
     except (TooLarge, TypeError, ZeroDivisionError, KeyError, ValueError, OverflowError):
         return True
     return True
+
+
+def _may_be_undefined(node: Node) -> bool:
+    if isinstance(node, Pow):
+        return not (isinstance(node.exponent, Num) and node.exponent.value > 0)
+    return isinstance(node, Func) and node.name not in _EVERYWHERE_DEFINED
 
 
 def quotient(top: Node, bottom: Node) -> Node:

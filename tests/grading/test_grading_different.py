@@ -227,6 +227,11 @@ x y  ~~  x+y
 \begin{pmatrix}n\\k\end{pmatrix}  ~~  \begin{pmatrix}n\\j\end{pmatrix}
 the sum is even  ~~  the sum is odd
 man bites dog  ~~  dog bites man
+# readings found by looking for wrong verdicts
+at least 5  ~~  at most 5
+\tan\frac{\pi}{2}  ~~  \tan\frac{\pi}{2}
+first 3 primes  ~~  last 3 primes
+\ln 0  ~~  \ln 0
 """
 
 

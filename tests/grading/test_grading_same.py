@@ -288,6 +288,8 @@ x^10+1  ~~  x^{10}+1
 \min(2,\frac32)  ~~  1.5
 \left|x-2\right|  ~~  |2-x|
 \|v\|  ~~  \lVert v\rVert
+# readings found by looking for wrong verdicts
+(-∞,1) U (2,∞)  ~~  x<1 or x>2
 """
 
 
