@@ -199,7 +199,8 @@ class Expressions(Operands):
             elif self.at("_"):
                 node = self.subscripted(node)
             elif self.accept("!"):
-                node = Func("factorial", (self.scalar(node),))
+                name = "double factorial" if self.accept("!") else "factorial"
+                node = Func(name, (self.scalar(node),))
             elif self.accept("%"):
                 node = Quantity(self.scalar(node), "percent")
             elif self.accept("\\$"):

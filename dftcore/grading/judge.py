@@ -16,7 +16,7 @@ from functools import lru_cache
 from dftcore.grading.budget import Budget, OutOfBudget
 from dftcore.grading.compare import Comparison
 from dftcore.grading.extract import find_answer
-from dftcore.grading.nodes import Items, Node, Num, Seq, SetOf
+from dftcore.grading.nodes import Items, Mul, Node, Num, Seq, SetOf, Sym, Words
 from dftcore.grading.parser import parse
 from dftcore.grading.policy import STRICT, Limits, Policy, policy_named
 from dftcore.grading.readings import is_finite
@@ -173,11 +173,15 @@ def _compare(first: Node, second: Node, policy: Policy, budget: Budget) -> tuple
 def _second_readings(
     left: Reading, first: Node, right: Reading, second: Node, policy: Policy, budget: Budget
 ) -> tuple[bool, str] | None:
-    """``1,234`` against a list is a list; under a policy that says so, ``1,22`` is 1.22."""
+    """``1,234`` against a list is a list, ``ma`` against a scalar a product; under some policies ``1,22`` is 1.22."""
     lists = (Items, SetOf, Seq)
     for one, other in (((left, first), second), ((right, second), first)):
         reading, node = one
         text = reading.answer or ""
+        if isinstance(node, Words) and 1 < len(text) < 4 and text.isalpha() and not isinstance(other, Words):
+            letters = Mul(tuple(map(Sym, text)))
+            if _compare(letters, other, policy, budget)[0]:
+                return True, "letters multiplied"
         if "," not in text:
             continue
         if isinstance(other, lists) and not isinstance(node, lists):

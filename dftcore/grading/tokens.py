@@ -125,7 +125,7 @@ def _wording(text: str, position: int, name: str, spaced: bool, limits: Limits) 
     letter = inside.strip()
     if letter.isalpha() and (name in TEXT_COMMANDS or (name == "mathrm" and letter not in ("e", "i", "d"))):
         return end, [Token("text", letter, spaced or inside[0].isspace())]
-    if name in TEXT_COMMANDS and re.fullmatch(r"\s*[A-Za-z]+(?:[/^][A-Za-z\d]+)+\s*", inside):
+    if name in TEXT_COMMANDS and re.fullmatch(r"\s*[A-Za-z]+(?:[/^ ][A-Za-z\d]+)+\s*", inside):
         return end, [Token("text", letter, spaced)]
     inner = tokenize(inside, limits)[:-1]
     if inner:
@@ -141,7 +141,7 @@ def _sentence(inside: str, spaced: bool, limits: Limits) -> Iterator[Token]:
         elif part == ",":
             yield Token("op", part, True)
         elif part and part.strip():
-            if re.search(r"[^\W\d_]{2,}", part):
+            if re.search(r"[^\W\d_]{2,}", part) and not part.strip()[0].isdigit():
                 yield Token("text", part.strip(), spaced or part[0].isspace())
             else:
                 yield from tokenize(part, limits)[:-1]

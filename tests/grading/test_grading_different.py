@@ -232,6 +232,66 @@ at least 5  ~~  at most 5
 \tan\frac{\pi}{2}  ~~  \tan\frac{\pi}{2}
 first 3 primes  ~~  last 3 primes
 \ln 0  ~~  \ln 0
+# near misses from physics, geometry and prose
+I and III  ~~  I and II
+\text{A, B, and D}  ~~  A,B,C
+10:30 \text{ am}  ~~  10:30 pm
+x^2+y^2=25  ~~  x^2+y^2=5
+\sum_{i=1}^{n}a_i  ~~  \sum_{i=1}^{n-1}a_i
+\frac{1}{2}\sin x  ~~  \sin\frac{x}{2}
+\sin(x+\pi)  ~~  \sin x
+2.0 \times 10^{-7}  ~~  2.0\times 10^{7}
+5\times 10^3  ~~  5^3
+x^{2y}  ~~  x^2y
+x^23  ~~  3x^2
+\sqrt{2x}  ~~  \sqrt{2}x
+\frac{1}{2x}  ~~  \frac12 x
+\ln x^2  ~~  (\ln x)^2
+\sin^{-1}x  ~~  \frac{1}{\sin x}
+-x^2  ~~  (-x)^2
+a-b-c  ~~  a-(b-c)
+a/b/c  ~~  a/(b/c)
+2^{-3}  ~~  -8
+(0,1)\cup(1,2)  ~~  (0,2)
+[0,1]  ~~  (0,1)
+\{0,1\}  ~~  [0,1]
+(0,1)  ~~  \{0,1\}
+x>2  ~~  x>2, x<5
+0  ~~  \emptyset
+\{0\}  ~~  \{\}
+n  ~~  n+1
+n!  ~~  n
+n!!  ~~  (n!)!
+2n!  ~~  (2n)!
+e^{2}  ~~  e2
+\log_2 3  ~~  \log_3 2
+\gcd(4,6)  ~~  \mathrm{lcm}(4,6)
+|a|b  ~~  |ab|
+\|a\|  ~~  a
+\hat{x}  ~~  \vec{x}
+y''  ~~  y'
+100\%  ~~  10
+99 \%  ~~  0.9
+1 \text{ m}  ~~  1\text{ ft}
+32^\circ\text{F}  ~~  32^\circ\text{C}
+\frac{\pi}{180}  ~~  1
+1^\circ  ~~  \frac{\pi}{90}
+\begin{pmatrix}1&2\\3&4\end{pmatrix}  ~~  \begin{pmatrix}1&2\\3&5\end{pmatrix}
+\begin{vmatrix}1&2\\3&4\end{vmatrix}  ~~  \begin{pmatrix}1&2\\3&4\end{pmatrix}
+\text{never}  ~~  \text{always}
+a\cdot b  ~~  a\times c
+5,5  ~~  5
+2,3,5,7  ~~  2,3,5
+2 or 3  ~~  2
+\pm 1  ~~  \pm 2
+x=\pm 2  ~~  x=2
+3\pm\sqrt5  ~~  3\pm\sqrt{6}
+1-2  ~~  1,-2
+1/2/3  ~~  1/(2/3)
+1+2i  ~~  2+i
+\overline{AB}  ~~  \overline{AC}
+\angle A  ~~  \angle B
+AB  ~~  AC
 """
 
 

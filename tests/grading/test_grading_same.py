@@ -290,6 +290,83 @@ x^10+1  ~~  x^{10}+1
 \|v\|  ~~  \lVert v\rVert
 # readings found by looking for wrong verdicts
 (-∞,1) U (2,∞)  ~~  x<1 or x>2
+# from physics, geometry and prose
+x^2+y^2-4x+6y=12  ~~  (x-2)^2+(y+3)^2=25
+y=\frac{3}{2}x+1  ~~  3x-2y+2=0
+\frac{x^2}{9}-\frac{y^2}{16}=1  ~~  16x^2-9y^2=144
+(−∞, −2] ∪ [2, ∞)  ~~  |x|\ge 2
+x\in(-\infty,1)\cup(1,\infty)  ~~  x\neq 1
+-3 < x < 3  ~~  |x|<3
+a>0  ~~  (0,\infty)
+\left(-\infty,\frac12\right)  ~~  x<0.5
+2\le k  ~~  k\geqslant2
+(-2,3)  ~~  x>-2 and x<3
+\{-2\}\cup[1,3)  ~~  [1,3)\cup\{-2\}
+t = 2.5 \text{ s}  ~~  2.5
+v = 12 \text{ m/s}  ~~  12
+\text{Area} = 24  ~~  24
+T = 300\,\text{K}  ~~  300
+2.0 \times 10^{-7}\,\text{T}  ~~  2e-7
+8.31 \text{ J/(mol K)}  ~~  8.31
+1.6 \times 10^{-19}  ~~  1.6e-19
+6.626\times10^{-34}\text{ J s}  ~~  6.626e-34
+-0.5  ~~  -\frac12
+-.5  ~~  -1/2
+5e-324  ~~  5 \times 10^{-324}
+3\cdot 10^{8}  ~~  300000000
+3 \times 10^8 \text{ m/s}  ~~  3e8
+\frac{4}{3}\pi r^3  ~~  \frac{4\pi r^3}{3}
+A = \pi r^2  ~~  \pi r^2
+F = ma  ~~  ma
+E=mc^2  ~~  mc^2
+\sqrt{\frac{2gh}{3}}  ~~  \frac{\sqrt{6gh}}{3}
+e^{-\lambda t}  ~~  \exp(-\lambda t)
+\frac{1}{\sqrt{1-v^2/c^2}}  ~~  (1-\frac{v^2}{c^2})^{-1/2}
+\frac{1}{2}\ln\frac{1+x}{1-x}  ~~  \operatorname{artanh} x
+\cos(\omega t+\phi)  ~~  \cos(\phi+\omega t)
+\sin(x+\pi/2)  ~~  \cos x
+A\sin\omega t  ~~  A \sin(\omega t)
+\frac{\partial f}{\partial x}  ~~  \frac{\partial f}{\partial x}
+\sum_{k=1}^{n}k^2  ~~  \sum_{i=1}^{n}i^2
+\log_b a  ~~  \frac{\ln a}{\ln b}
+x^{\frac{3}{2}}  ~~  x\sqrt{x}
+(2^{x})^{3}  ~~  8^{x}
+\frac{2^{n+1}-2}{2}  ~~  2^n-1
+n^2-n+41  ~~  n(n-1)+41
+\binom{n+1}{2}  ~~  \frac{n^2+n}{2}
+\left\lfloor\frac{n}{2}\right\rfloor  ~~  \lfloor 0.5n\rfloor
+\frac{n-1}{2} \text{ if } n \text{ is odd}  ~~  \frac{n-1}{2} \text{ if } n \text{ is odd}
+1+2+\cdots+n  ~~  1+2+\cdots+n
+1:2:3  ~~  2:4:6
+\text{12 cm}  ~~  12
+\text{12}  ~~  12
+\mathrm{12\,cm}  ~~  12
+12\,\mathrm{cm}  ~~  12
+12~\mathrm{cm}  ~~  12\text{cm}
+\boxed{12\ \mathrm{cm}}  ~~  12
+5 \frac{3}{4} \text{ inches}  ~~  5.75
+\$1.50  ~~  150 cents
+75\text{ cents}  ~~  \$0.75
+1{,}5  ~~  1{,}5
+4x^{3}-9 x^{2}+C  ~~  -9x^2+4x^3+C
+(3x+2)(x-5)  ~~  (x-5)(3x+2)
+-(x-5)  ~~  5-x
+\frac{a-b}{b-a}  ~~  -1
+(1,-1,2)^T  ~~  (1,-1,2)^T
+[1,2,3]  ~~  [1, 2, 3]
+\begin{bmatrix}\frac12&0\\0&2\end{bmatrix}  ~~  \begin{pmatrix}0.5&0\\0&2\end{pmatrix}
+\vec{i}+2\vec{j}  ~~  2\vec{j}+\vec{i}
+\text{Friday}  ~~  friday
+\text{The sequence diverges}  ~~  the sequence diverges
+\text{A, B, and D}  ~~  A,B,D
+A, B and D  ~~  D, A, B
+II  ~~  II
+\text{(D)}  ~~  D
+(D)  ~~  \textbf{D}
+10:30  ~~  10:30
+10:30 \text{ am}  ~~  10:30 am
+3^{rd}  ~~  3^{rd}
+2^{nd}  ~~  2^{nd}
 """
 
 
