@@ -16,7 +16,7 @@ import math
 from fractions import Fraction
 
 from dftcore.grading.budget import Budget
-from dftcore.grading.nodes import Add, Const, Func, Matrix, Mul, Node, Num, Pow, Quantity, Sym
+from dftcore.grading.nodes import Add, Const, Func, Matrix, Mul, Node, Num, Pow, Quantity, Sym, walk
 from dftcore.grading.policy import Limits
 
 
@@ -144,7 +144,7 @@ def _function(name: str, args: list[Fraction], limits: Limits) -> Fraction | Non
 
 
 # The largest primes of the form 4k+1 below 2^61 and 2^62: -1 has a square root in each.
-_PRIMES = (2305843009213693921, 4611686018427387817)
+PRIMES = (2305843009213693921, 4611686018427387817)
 
 
 def _digest(*parts: object) -> int:
@@ -220,14 +220,12 @@ class Residues:
 
 
 def _has_symbols(node: Node) -> bool:
-    from dftcore.grading.nodes import walk
-
     return any(isinstance(part, Sym) for part in walk(node))
 
 
 def same_residues(left: Node, right: Node, limits: Limits, budget: Budget) -> bool | None:
     """True or False when residues decide, None when functions or roots are involved and they differ."""
-    for prime in _PRIMES:
+    for prime in PRIMES:
         field = Residues(prime, limits, budget)
         if field.of(left) != field.of(right):
             return None if field.opaque else False

@@ -10,6 +10,7 @@ Usage: ``same_values(left, right, budget)`` is True, False or None (not decided)
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import threading
 from fractions import Fraction
@@ -17,7 +18,7 @@ from typing import Any
 
 from dftcore.grading.budget import Budget
 from dftcore.grading.exact import TooLarge, Undefined
-from dftcore.grading.nodes import Add, Const, Func, Matrix, Mul, Node, Num, Pow, Quantity, Sym, walk
+from dftcore.grading.nodes import Add, Const, Func, Matrix, Mul, Node, Num, Pow, Quantity, Sym, rebuild, walk
 from dftcore.grading.vocabulary import INVERSES
 
 _DIGITS = 50
@@ -184,13 +185,9 @@ class Evaluator:
         return min(map(self._real, values))
 
     def _gcd(self, *values: Any) -> Any:
-        import math
-
         return self.mp.mpf(math.gcd(*map(self._integer, values)))
 
     def _lcm(self, *values: Any) -> Any:
-        import math
-
         return self.mp.mpf(math.lcm(*map(self._integer, values)))
 
     def _series(self, node: Func) -> Any:
@@ -246,8 +243,6 @@ _SAME_NAME = {
 
 def _as_symbol(body: Node, name: str) -> Node:
     """Inside ``\\sum_{i=1}^{n}`` the letter i counts; it is not the imaginary unit."""
-    from dftcore.grading.nodes import rebuild
-
     if name not in ("i", "e"):
         return body
     return Sym(name) if body == Const(name) else rebuild(body, lambda part: _as_symbol(part, name))

@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from dftcore.grading.budget import Budget
-from dftcore.grading.exact import Undefined, rational
+from dftcore.grading.exact import PRIMES, Residues, TooLarge, Undefined, rational
 from dftcore.grading.nodes import (
     DOTS,
     INFINITY,
@@ -42,6 +42,7 @@ from dftcore.grading.nodes import (
     rebuild,
     walk,
 )  # fmt: skip
+from dftcore.grading.numeric import constant_value, symbols
 from dftcore.grading.policy import Limits
 from dftcore.grading.vocabulary import FUNCTIONS
 
@@ -167,9 +168,6 @@ def is_infinite(node: Node) -> int:
 def is_finite(node: Node, limits: Limits, budget: Budget) -> bool:
     """False for nan, for a division by zero anywhere, and for infinities that cancel; ``\\pm\\infty`` alone is an
     answer. What is too large to compute counts as finite. Raises OutOfBudget."""
-    from dftcore.grading.exact import Residues, TooLarge
-    from dftcore.grading.numeric import constant_value, symbols
-
     if node == Const("nan"):
         return False
     if is_infinite(node) or not isinstance(node, SCALARS):
@@ -187,7 +185,7 @@ def is_finite(node: Node, limits: Limits, budget: Budget) -> bool:
         if rational(node, limits, budget) is not None:
             return True
         if symbols(node):
-            Residues(2305843009213693921, limits, budget).of(node)
+            Residues(PRIMES[0], limits, budget).of(node)
         else:
             value = constant_value(node, budget)
             return bool(value == value and abs(value) != float("inf"))

@@ -11,7 +11,7 @@ from fractions import Fraction
 from dftcore.grading.budget import Budget
 from dftcore.grading.exact import TooLarge, Undefined, rational, same_residues
 from dftcore.grading.nodes import Node, Num
-from dftcore.grading.numeric import constant_value, same_values, symbols
+from dftcore.grading.numeric import constant_value, context, same_values, symbols
 from dftcore.grading.policy import Policy
 from dftcore.grading.readings import is_infinite
 
@@ -72,8 +72,6 @@ def _fraction(node: Node, budget: Budget) -> Fraction | None:
 
 
 def _magnitude(value: object) -> float:
-    from dftcore.grading.numeric import context
-
     size = context().mag(value)
     return float(size) if size == size and abs(size) < 1e9 else 0.0 if value == 0 else 1e9
 
