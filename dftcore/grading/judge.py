@@ -21,7 +21,7 @@ from dftcore.grading.parser import parse
 from dftcore.grading.policy import STRICT, Limits, Policy, policy_named
 from dftcore.grading.readings import is_finite
 from dftcore.grading.scalars import same_scalars
-from dftcore.grading.textform import text_key, tidy, word_key
+from dftcore.grading.textform import peel, text_key, tidy, word_key
 
 _PLAIN = re.compile(r"[-+]?\d{1,18}(?:\.\d{1,12})?")
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?![\d,])")
@@ -210,12 +210,9 @@ def _read_text(text: str, last_number: bool) -> Reading:
     found = find_answer(text, last_number)
     if found.text is None:
         return Reading(None, found.rule, "")
-    if len(found.text) > _LONGEST_TIDIED:
-        answer = _last_member(found.text)
-        key = answer
-    else:
-        answer = tidy(found.text)
-        key = text_key(answer)
+    stated = found.text if len(found.text) <= _LONGEST_TIDIED else _last_member(peel(found.text))
+    answer = tidy(stated) if len(stated) <= _LONGEST_TIDIED else stated
+    key = text_key(answer) if len(stated) <= _LONGEST_TIDIED else stated
     whole_key = text_key(tidy(text)) if len(text) < _CACHED_LENGTH else ""
     said = tuple(_WORD.findall(text.lower())) if len(text) < _SHORT and found.rule in _FALLBACKS else ()
     return Reading(answer if key else None, found.rule, key, whole_key, said)
@@ -225,7 +222,7 @@ def _last_member(text: str) -> str:
     """A chain of equalities too long to parse, cut down to its ends; any other text as it is."""
     members = text.split("=")
     if len(members) > 2 and max(map(len, members)) < 100:
-        return tidy(members[0] + "=" + members[-1])
+        return members[0] + "=" + members[-1]
     return text.strip()
 
 

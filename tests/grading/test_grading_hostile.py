@@ -102,6 +102,23 @@ def test_no_text_takes_long(name):
     assert again.status in ("ok", "limit", "timeout")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        nest("{", "7", "}", 100_000),
+        "x=" + "1=" * 20_000 + "7",
+        r"\boxed{1} " * 100_000 + r"\boxed{7}",
+        " " * 100_000 + "7",
+    ],
+    ids=["braces", "equalities", "boxes", "spaces"],
+)
+def test_long_texts_still_state_their_answer(text):
+    start = time.perf_counter()
+    assert explain("7", text).verdict
+    assert time.perf_counter() - start < CAP
+    assert not explain("8", text).verdict
+
+
 def test_limits_hold_in_a_thread():
     found = []
     thread = threading.Thread(target=lambda: found.append(explain("1", BOMBS["sum of sums"])))
