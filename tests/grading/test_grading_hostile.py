@@ -62,7 +62,7 @@ BOMBS = {
     "matrix power": r"\begin{pmatrix}x&y\\z&w\end{pmatrix}^{12}",
     "determinant": r"\det\begin{pmatrix}" + r"\\".join([f"x_{{{n}}}&" * 8 + "y" for n in range(9)]) + r"\end{pmatrix}",
     "nested radicals": "+".join(rf"\sqrt{{{k}+\sqrt{{{k + 1}}}}}" for k in range(2, 30)),
-    "parentheses": nest("(", "1", ")", 100_000),
+    "parentheses": nest("(", "2", ")", 100_000),
     "open brackets": "([{" * 2000,
     "roots": nest(r"\sqrt{", "2", "}", 600),
     "exponents": nest("2^{", "1", "}", 1000),
