@@ -22,6 +22,7 @@ from dftcore.files import read_log, write_json, write_text
 from dftcore.options import option
 
 METHODS = ("sft", "dft")
+LEVELS = (1, 2)  # of the generated problems: within reach of a model of 135 million parameters
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -29,9 +30,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 class DemoOptions:
     output: Path = option(Path("runs/demo"), "directory for data, runs, results.json and pictures")
     model: str | None = option(None, "model directory; none: SmolLM2-135M-Instruct, fetched and cached")
-    examples: int = option(640, "training problems", minimum=1)
-    questions: int = option(96, "held-out problems", minimum=1)
-    batch_size: int = option(32, "examples per optimizer step", minimum=2)
+    examples: int = option(384, "training problems", minimum=1)
+    questions: int = option(64, "held-out problems", minimum=1)
+    batch_size: int = option(16, "examples per optimizer step", minimum=2)
     lr: float = option(1e-4, "peak learning rate, the same for both methods", above=0)
     max_new_tokens: int = option(96, "longest completion", minimum=1)
     ranks: int | None = option(None, "processes; none: one a GPU, else two, else one on a single core", minimum=1)
@@ -118,7 +119,7 @@ class Demo:
                 samples=samples,
                 prompt="problem",
                 max_new_tokens=self.options.max_new_tokens,
-                sampling_batch_size=48,
+                sampling_batch_size=32,
                 dtype=self.dtype,
                 seed=self.options.seed,
                 flags=["--label-statistics"],
@@ -155,7 +156,7 @@ class Demo:
         for split, count in wanted.items():
             path = self.output / f"{split}.jsonl"
             if not path.is_file():
-                write_problems(path, split, count, (1, 2, 3), self.options.seed)
+                write_problems(path, split, count, LEVELS, self.options.seed)
 
     def _refuse_other_options(self) -> None:
         path = self.output / "options.json"

@@ -9,7 +9,7 @@ class UserError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for the known name closest to `name`, or the list of them all when none is close."""
+    """`"; did you mean x?"` for the known name closest to `name`, or the list of them all when none is close."""
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"

@@ -197,6 +197,9 @@ def export(state: dict[str, Tensor], config: Any, tokenizer: Any, path: Path) ->
         head = next(name for name in dict(shell.named_parameters(remove_duplicate=False)) if name not in state)
         state[head] = state[next(name for name in state if name.endswith("embed_tokens.weight"))]
     shell.config.dtype = dtype
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     with replacing(path) as temporary:
         shell.save_pretrained(temporary, state_dict=state)
         tokenizer.save_pretrained(temporary)

@@ -26,8 +26,8 @@ def learning_curves(
         steps = [record["step"] for record in records]
         left.plot(steps, [record["loss"] for record in records], color=COLOURS.get(name), label=name.upper())
         middle.plot(steps, [record["nll"] for record in records], color=COLOURS.get(name), label=name.upper())
-    left.set(title="Objective's own loss (DFT weighs each token by p)", xlabel="step", ylabel="loss", yscale="log")
-    middle.set(title="Negative log-likelihood of the labels", xlabel="step", ylabel="nats per token")
+    left.set(title="Loss (DFT weighs each token by p)", xlabel="step", ylabel="loss", yscale="log")
+    middle.set(title="NLL of the training labels", xlabel="step", ylabel="nats per token")
     for name, records in accuracy.items():
         values = [record["value"] for record in records]
         below = [record["value"] - record["low"] for record in records]
@@ -36,7 +36,7 @@ def learning_curves(
         right.errorbar(
             steps, values, yerr=[below, above], marker="o", capsize=4, color=COLOURS.get(name), label=name.upper()
         )
-    right.set(title="Accuracy on held-out problems (95 % interval)", xlabel="step", ylim=(0, None))
+    right.set(title="Held-out accuracy, 95 % interval", xlabel="step", ylim=(0, None))
     right.yaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1.0))
     for axis in (left, middle, right):
         axis.legend(frameon=False)

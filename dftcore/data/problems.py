@@ -23,6 +23,7 @@ from dftcore.files import write_json_lines
 Split = Literal["train", "test"]
 LEVELS = (1, 2, 3, 4)
 TEST_SHARE = 8  # one skeleton in so many is a test problem
+_MOST_MISSES = 5000  # draws in a row without a new problem: the number space is used up
 
 _NAMES = (
     "Ada", "Ben", "Carla", "Dev", "Elif", "Femi", "Greta", "Hugo", "Ines", "Jonas", "Kavya", "Liam", "Mona",
@@ -41,8 +42,13 @@ class _Step:
     kind: str
     numbers: tuple[int, ...]
     sentence: str
-    working: str
+    working: str  # empty for an opening that states the quantity
     result: int
+    detail: str = ""
+
+    def explanation(self, name: str, items: str) -> str:
+        """The step retold with its arithmetic, in the words of the story."""
+        return f"{self.sentence.removesuffix('.')}{self.detail}, so {name} has {self.working} {items}."
 
 
 _Maker = Callable[[random.Random, int, str, str], _Step | None]
@@ -89,8 +95,8 @@ def _percent(rng: random.Random, have: int, name: str, items: str) -> _Step | No
         return None
     share = rng.choice(choices)
     lost = have * share // 100
-    working = f"{share}% of {have} is {lost}, and {have} - {lost} = {have - lost}"
-    return _Step("percent", (share,), f"{name} loses {share}% of the {items}.", working, have - lost)
+    sentence, working = f"{name} loses {share}% of the {items}.", f"{have} - {lost} = {have - lost}"
+    return _Step("percent", (share,), sentence, working, have - lost, detail=f", which is {lost}")
 
 
 _BY_LEVEL: dict[int, tuple[_Maker, ...]] = {
@@ -112,15 +118,18 @@ def generate(split: Split, count: int, levels: Sequence[int] = LEVELS, seed: int
     rng = random.Random(f"{split}-{seed}")
     seen: set[str] = set()
     rows: list[dict[str, Any]] = []
-    for _ in range(200 * count + 1000):
-        if len(rows) == count:
-            return rows
+    misses = 0
+    while len(rows) < count and misses < _MOST_MISSES:
         level = levels[len(rows) % len(levels)]
         row, skeleton = _problem(rng, level)
         if skeleton in seen or _split_of(skeleton) != split:
+            misses += 1
             continue
+        misses = 0
         seen.add(skeleton)
         rows.append({"id": f"{split}-{seed}-{len(rows)}", **row})
+    if len(rows) == count:
+        return rows
     raise UserError(
         f"--count: only {len(rows)} distinct {split} problems found at levels {tuple(levels)}; ask for fewer"
     )
@@ -131,10 +140,10 @@ def _problem(rng: random.Random, level: int) -> tuple[dict[str, Any], str]:
     steps = list(_chain(rng, level, name, items))
     story = " ".join(step.sentence for step in steps)
     answer = steps[-1].result
-    solution = "\n".join(f"{step.working}." for step in steps if step.working)
+    solution = " ".join(step.explanation(name, items) for step in steps if step.working)
     row = {
         "problem": f"{story} How many {items} does {name} have now?",
-        "solution": f"{solution}\nThe answer is \\boxed{{{answer}}}.",
+        "solution": f"{solution}\n\nThe answer is {answer}.",
         "answer": str(answer),
         "level": level,
     }

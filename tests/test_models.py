@@ -1,0 +1,176 @@
+"""Loading, sharing and exporting weights; documents in a packed row do not see each other."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model, make_tokenizer
+from safetensors.torch import load_file, save_file
+
+from dftcore import models
+from dftcore.data import chat
+from dftcore.data.batching import collate
+from dftcore.data.documents import Counts, Documents
+from dftcore.distributed import process_group, shard
+from dftcore.errors import UserError
+from dftcore.objectives import Objective
+
+
+def loaded(directory, objective="dft") -> models.LanguageModelLoss:
+    module = models.LanguageModelLoss(models.build(models.load_config(directory)), Objective(objective))
+    models.load_weights(module, directory, torch.device("cpu"))
+    return module
+
+
+def some_documents(seed=0, count=4) -> Documents:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(5, 30, count)
+    tokens = rng.integers(3, 500, lengths.sum()).astype(np.int32)
+    targets = np.where(rng.random(len(tokens)) < 0.7, np.roll(tokens, -1), -100).astype(np.int32)
+    return Documents(tokens, targets, np.cumsum([0, *lengths]), Counts(count, 0, 0, 0, 0), "")
+
+
+@pytest.fixture(params=["tiny_model", "tied_model"])
+def directory(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_weights_and_rotary_buffers_equal_from_pretrained(directory):
+    from transformers import AutoModelForCausalLM
+
+    ours = loaded(directory).language_model
+    theirs = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    for (name, a), (other, b) in zip(
+        [*ours.named_parameters(), *ours.named_buffers()], [*theirs.named_parameters(), *theirs.named_buffers()], strict=True
+    ):
+        assert name == other
+        assert torch.equal(a, b), name
+    ids = torch.arange(3, 40)[None]
+    assert torch.equal(ours(ids).logits, theirs(ids).logits)
+
+
+def test_tied_parameters_stay_one(tied_model):
+    model = loaded(tied_model).language_model
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("objective", ["sft", "dft"])
+def test_packed_equals_padded_equals_separate_documents(directory, objective):
+    module, documents = loaded(directory, objective), some_documents()
+    everything = list(range(len(documents)))
+
+    def gradient(groups, packing):
+        module.zero_grad()
+        total = 0.0
+        for group in groups:
+            loss, _ = module(collate(documents, group, packing, pad_token_id=0), 50.0)
+            loss.backward()
+            total += loss.item()
+        return total, torch.cat([p.grad.flatten() for p in module.parameters()])
+
+    alone, alone_gradient = gradient([[i] for i in everything], packing=True)
+    for groups, packing in (([everything], True), ([everything], False), ([everything, []], True)):
+        loss, grad = gradient(groups, packing)
+        assert loss == pytest.approx(alone, rel=2e-6)
+        assert (grad - alone_gradient).norm() < 2e-6 * alone_gradient.norm()
+
+
+def test_the_loss_is_the_formula_on_the_models_own_logits(tiny_model):
+    module, documents = loaded(tiny_model, "dft"), some_documents()
+    batch = collate(documents, [0, 1, 2, 3], packing=False, pad_token_id=0)
+    logits = module.language_model(batch.input_ids, attention_mask=batch.attention_mask).logits.double()
+    valid = batch.targets >= 0
+    logprob = logits.log_softmax(-1)[valid].gather(-1, batch.targets[valid][:, None])[:, 0]
+    loss, sums = module(batch, 7.0)
+    assert loss.item() == pytest.approx((-(logprob.exp() * logprob)).sum().item() / 7.0, rel=1e-5)
+    found = dict(zip(models.SUMS, sums.tolist(), strict=True))
+    assert found["nll"] == pytest.approx(-logprob.sum().item(), rel=1e-5)
+    assert found["prob"] == pytest.approx(logprob.exp().sum().item(), rel=1e-5)
+    assert found["targets"] == valid.sum()
+
+
+def test_export_is_what_from_pretrained_loads(directory, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with process_group() as world:
+        _export_sharded(directory, tmp_path / "final", world)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "final", dtype=torch.float32)
+    before = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    for (name, a), (_, b) in zip(again.named_parameters(), before.named_parameters(), strict=True):
+        assert torch.equal(a, b + 1), name
+    assert AutoTokenizer.from_pretrained(tmp_path / "final").chat_template
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def _export_sharded(directory, path, world):
+    config = models.load_config(directory)
+    module = models.LanguageModelLoss(models.build(config), Objective("dft"))
+    shard(module, module.layers, world, torch.float32)
+    models.load_weights(module, directory, world.device)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(1)
+    models.export(models.gather(module, True), config, chat.load_tokenizer(str(directory)), path)
+
+
+def damaged_copy(directory, tmp_path, change):
+    copy = tmp_path / "damaged"
+    shutil.copytree(directory, copy)
+    change(copy)
+    return copy
+
+
+def test_a_missing_tensor_is_named(tiny_model, tmp_path):
+    def change(copy):
+        state = load_file(copy / "model.safetensors")
+        del state["model.norm.weight"]
+        save_file(state, copy / "model.safetensors")
+
+    with pytest.raises(UserError, match=r"no tensor 'model.norm.weight'"):
+        loaded(damaged_copy(tiny_model, tmp_path, change))
+
+
+def test_a_shape_that_config_denies_is_named(tiny_model, tmp_path):
+    def change(copy):
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps({**config, "vocab_size": 600}))
+
+    with pytest.raises(UserError, match=r"shape \[515, 48\], config.json says \[600, 48\]"):
+        loaded(damaged_copy(tiny_model, tmp_path, change))
+
+
+def test_a_torn_weight_file_is_named(tiny_model, tmp_path):
+    def change(copy):
+        whole = (copy / "model.safetensors").read_bytes()
+        (copy / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(UserError, match=r"model.safetensors is missing or damaged"):
+        loaded(damaged_copy(tiny_model, tmp_path, change))
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
+    directory = make_model(tmp_path / "small", vocabulary=300)
+    tokenizer = make_tokenizer(directory)
+    with pytest.raises(UserError, match="model's vocabulary ends at 299"):
+        models.check_vocabulary(tokenizer, models.load_config(directory), directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [("no/such/dir", "no directory no/such/dir"), (".", "holds no config.json")]
+)
+def test_a_model_that_is_not_there(name, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=line):
+        models.find_model(name)
+
+
+def test_quantized_weights_are_refused(tiny_model, tmp_path):
+    def change(copy):
+        config = json.loads((copy / "config.json").read_text())
+        config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+        (copy / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(UserError, match="quantized weights"):
+        models.load_config(damaged_copy(tiny_model, tmp_path, change))

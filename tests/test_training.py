@@ -1,0 +1,281 @@
+"""The loop's promises: exact whatever the ranks and passes, resumable bit for bit, nothing half-written."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT, torchrun
+from safetensors.torch import load_file
+
+from dftcore.files import read_log
+from dftcore.optim import OptimizerOptions, learning_rate
+
+QUICK = {"dtype": "float32", "batch_size": 8, "max_length": 128, "lr": 1e-3, "max_steps": 10, "save_every": 3}
+
+
+def run_options(model, problems, output, **changes):
+    return {"model": model, "data": problems / "train.jsonl", "output": output, **QUICK, **changes}
+
+
+def column(run, name):
+    return [record[name] for record in read_log(run / "metrics.jsonl")]
+
+
+def weights(run):
+    return load_file(run / "final" / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny_model, problems, tmp_path_factory):
+    """Ten steps of DFT on one rank; what every other way of running them must equal."""
+    output = tmp_path_factory.mktemp("runs") / "unbroken"
+    done = torchrun(1, "train.py", **run_options(tiny_model, problems, output))
+    assert done.status == 0, done.err
+    return output
+
+
+def test_a_run_directory_holds_what_the_contract_says(unbroken):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert sorted(p.name for p in unbroken.iterdir()) == ["checkpoints", "config.yaml", "final", "metrics.jsonl"]
+    assert [p.name for p in sorted((unbroken / "checkpoints").iterdir())] == ["step-00000009", "step-00000010"]
+    assert yaml.safe_load((unbroken / "config.yaml").read_text())["objective"] == "dft"
+    records = read_log(unbroken / "metrics.jsonl")
+    assert [record["step"] for record in records] == list(range(1, 11))
+    wanted = {"step", "loss", "nll", "mean_prob", "grad_norm", "lr", "tokens", "tokens_per_second", "seconds"}
+    assert wanted <= records[0].keys()
+    model = AutoModelForCausalLM.from_pretrained(unbroken / "final", dtype="auto")
+    tokenizer = AutoTokenizer.from_pretrained(unbroken / "final")
+    assert model.generate(**tokenizer("Ada has", return_tensors="pt"), max_new_tokens=3).shape[1] > 3
+
+
+def test_training_learns(unbroken):
+    assert column(unbroken, "nll")[-1] < column(unbroken, "nll")[0] - 0.3
+    assert column(unbroken, "mean_prob")[-1] > column(unbroken, "mean_prob")[0]
+
+
+@pytest.mark.parametrize("model", ["tiny_model", "tied_model"])
+def test_two_ranks_give_the_losses_of_one(model, request, problems, tmp_path):
+    model = request.getfixturevalue(model)
+    runs = [tmp_path / f"ranks-{ranks}" for ranks in (1, 2)]
+    for ranks, run in zip((1, 2), runs, strict=True):
+        done = torchrun(ranks, "train.py", **run_options(model, problems, run))
+        assert done.status == 0, done.err
+    for name in ("loss", "nll", "grad_norm"):
+        assert column(runs[1], name) == pytest.approx(column(runs[0], name), rel=1e-5), name
+    one, two = weights(runs[0]), weights(runs[1])
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], atol=2e-5), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"micro_batch_size": 3}, {"micro_batch_size": 8}, {"flag": "--no-packing"}, {"flag": "--no-packing", "micro_batch_size": 3}],
+    ids=str,
+)
+def test_packing_and_micro_batches_change_only_rounding(unbroken, program, tiny_model, problems, tmp_path, changes):
+    words = [changes.pop("flag")] if "flag" in changes else []
+    done = program("train.py", *words, **run_options(tiny_model, problems, tmp_path / "run", **changes))
+    assert done.status == 0, done.err
+    assert column(tmp_path / "run", "loss") == pytest.approx(column(unbroken, "loss"), rel=1e-5)
+
+
+def test_sft_and_dft_differ_from_the_first_step_on(unbroken, program, tiny_model, problems, tmp_path):
+    done = program("train.py", **run_options(tiny_model, problems, tmp_path / "run", objective="sft", max_steps=2))
+    assert done.status == 0, done.err
+    first = read_log(tmp_path / "run/metrics.jsonl")[0]
+    assert first["loss"] == pytest.approx(first["nll"])
+    assert first["mean_weight"] == 1.0
+    dft = read_log(unbroken / "metrics.jsonl")[0]
+    assert dft["nll"] == pytest.approx(first["nll"], rel=1e-6), "the same data and model"
+    assert dft["mean_weight"] == pytest.approx(dft["mean_prob"])
+    assert dft["loss"] < 0.1 * dft["nll"]
+
+
+def test_bfloat16_compute_keeps_float32_weights(program, tiny_model, problems, tmp_path, unbroken):
+    done = program("train.py", **run_options(tiny_model, problems, tmp_path / "run", dtype="bfloat16", max_steps=3))
+    assert done.status == 0, done.err
+    assert column(tmp_path / "run", "nll") == pytest.approx(column(unbroken, "nll")[:3], rel=2e-2)
+    state = load_file(tmp_path / "run/checkpoints/step-00000003/rank-0-of-1.safetensors")
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+
+
+def start(options):
+    words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_step(output, step, process):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if len(read_log(output / "metrics.jsonl")) >= step:
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    raise TimeoutError(f"no step {step} in {output}")
+
+
+def test_a_killed_run_resumes_bit_for_bit(unbroken, program, tiny_model, problems, tmp_path):
+    options = run_options(tiny_model, problems, tmp_path / "run")
+    process = start(options)
+    wait_for_step(tmp_path / "run", 5, process)
+    process.kill()
+    process.wait()
+    partial = tmp_path / "run/checkpoints/.step-00000006.partial"
+    partial.mkdir(exist_ok=True)  # as a kill during a save leaves it
+    (partial / "rank-0-of-1.safetensors").write_bytes(b"torn")
+    with (tmp_path / "run/metrics.jsonl").open("a") as log:
+        log.write('{"step": 5, "lo')
+    done = program("train.py", **options)
+    assert done.status == 0, done.err
+    assert column(tmp_path / "run", "loss") == column(unbroken, "loss")
+    for name, value in weights(unbroken).items():
+        assert torch.equal(value, weights(tmp_path / "run")[name]), name
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_says_so_and_the_run_goes_on(unbroken, program, tiny_model, problems, tmp_path, number, status):
+    options = run_options(tiny_model, problems, tmp_path / "run", save_every=0, max_steps=10)
+    process = start(options)
+    wait_for_step(tmp_path / "run", 2, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert "Traceback" not in err
+    last = err.strip().splitlines()[-1]
+    assert "run the same command again to go on" in last
+    assert not (tmp_path / "run/final").exists()
+    done = program("train.py", **options)
+    assert done.status == 0, done.err
+    assert "resumed at 3" in done.out or "resumed at 2" in done.out
+    assert column(tmp_path / "run", "loss") == column(unbroken, "loss")
+
+
+def test_a_checkpoint_of_one_rank_goes_on_with_two(unbroken, tiny_model, problems, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/final")
+    shutil.rmtree(tmp_path / "run/checkpoints/step-00000010")
+    done = torchrun(2, "train.py", **run_options(tiny_model, problems, tmp_path / "run"))
+    assert done.status == 0, done.err
+    assert column(tmp_path / "run", "loss") == pytest.approx(column(unbroken, "loss"), rel=1e-5)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(unbroken, program, tiny_model, problems):
+    before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
+    done = program("train.py", **run_options(tiny_model, problems, unbroken))
+    assert done.status == 0
+    assert "is complete" in done.out
+    assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
+
+
+def test_other_options_do_not_resume_into_a_run(unbroken, program, tiny_model, problems):
+    refusal = program("train.py", **run_options(tiny_model, problems, unbroken, lr=2e-3)).refusal
+    assert "--lr differs" in refusal
+    assert "it was 0.001, now 0.002" in refusal
+    refusal = program("train.py", **run_options(tiny_model, problems, unbroken, objective="sft")).refusal
+    assert "--objective differs" in refusal
+
+
+def test_no_resume_sets_the_old_run_aside(unbroken, program, tiny_model, problems, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    done = program("train.py", "--no-resume", **run_options(tiny_model, problems, tmp_path / "run", max_steps=2))
+    assert done.status == 0, done.err
+    assert len(column(tmp_path / "run", "loss")) == 2
+    assert column(tmp_path / "run.1", "loss") == column(unbroken, "loss")
+
+
+def test_a_damaged_checkpoint_is_named_with_the_mend(unbroken, program, tiny_model, problems, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/final")
+    newest = tmp_path / "run/checkpoints/step-00000010"
+    file = newest / "rank-0-of-1.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    refusal = program("train.py", **run_options(tiny_model, problems, tmp_path / "run")).refusal
+    assert f"checkpoint {newest} is damaged (rank-0-of-1.safetensors)" in refusal
+    shutil.rmtree(newest)  # the mend it names
+    done = program("train.py", **run_options(tiny_model, problems, tmp_path / "run"))
+    assert done.status == 0, done.err
+    assert column(tmp_path / "run", "loss") == column(unbroken, "loss")
+
+
+def test_export_of_a_checkpoint_is_the_model_of_that_step(unbroken, program, tmp_path):
+    done = program("export", run=unbroken, step=10, output=tmp_path / "out")
+    assert done.status == 0, done.err
+    for name, value in weights(unbroken).items():
+        assert torch.equal(value, load_file(tmp_path / "out/model.safetensors")[name]), name
+    assert "there are [9, 10]" in program("export", run=unbroken, step=4, output=tmp_path / "other").refusal
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight_and_stops_in_the_end(program, tiny_model, problems, tmp_path):
+    bad = tmp_path / "bad"
+    shutil.copytree(tiny_model, bad)
+    state = load_file(bad / "model.safetensors")
+    state["model.norm.weight"][0] = float("inf")
+    from safetensors.torch import save_file
+
+    save_file(state, bad / "model.safetensors", metadata={"format": "pt"})
+    done = program("train.py", **run_options(bad, problems, tmp_path / "run", max_steps=12, save_every=4))
+    assert done.status == 1
+    assert "not finite for 10 steps in a row" in done.err
+    records = read_log(tmp_path / "run/metrics.jsonl")
+    assert len(records) == 10
+    assert records[0]["loss"] is None
+    saved = load_file(tmp_path / "run/checkpoints/step-00000008/rank-0-of-1.safetensors")
+    name = "model.embed_tokens.weight"
+    assert torch.equal(saved[f"param/language_model.{name}"], state[name])
+    assert not (tmp_path / "run/final").exists()
+
+
+def test_the_learning_rate_rises_then_falls_to_zero():
+    options = OptimizerOptions(lr=1.0, warmup_ratio=0.1)
+    rates = [learning_rate(options, step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.0)
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert learning_rate(OptimizerOptions(lr=1.0, schedule="linear"), 55, 100) == pytest.approx(0.5)
+    assert learning_rate(OptimizerOptions(lr=1.0, schedule="constant"), 99, 100) == 1.0
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_whole(program, tiny_model, problems, tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(28, os.strerror(28), "rank-0-of-1.safetensors")
+
+    monkeypatch.setattr("dftcore.checkpoint.save_file", full)
+    done = program("train.py", **run_options(tiny_model, problems, tmp_path / "run", max_steps=2))
+    assert done.status == 1
+    assert "disk full while writing rank-0-of-1.safetensors" in done.err
+    assert "Traceback" not in done.err
+    assert not list((tmp_path / "run").glob("checkpoints/step-*"))
+    assert not (tmp_path / "run/final").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_really_full_disk(program, tiny_model, problems, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", small], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        done = program("train.py", **run_options(tiny_model, problems, small / "run", max_steps=2))
+        assert done.status == 1
+        assert "disk full" in done.err
+        assert "Traceback" not in done.err
+        assert not list(small.glob("run/checkpoints/step-*"))
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_metrics_are_json_lines(unbroken):
+    for line in (unbroken / "metrics.jsonl").read_text().splitlines():
+        json.loads(line)
