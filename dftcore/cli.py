@@ -38,7 +38,7 @@ def run_program(program: str, main: Callable[[Sequence[str]], None]) -> int:
         if _is_disk_full(error):
             where = f" while writing {error.filename}" if error.filename else ""
             return _say(program, f"error: disk full{where}; free some space and run the same command again", 1)
-        if isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        if error.filename:
             return _say(program, f"error: {error.filename}: {error.strerror}; check the path and its permissions", 1)
         raise
     except Exception as error:

@@ -75,16 +75,19 @@ def process_group(timeout: timedelta = timedelta(minutes=30)) -> Iterator[World]
         dist.destroy_process_group()
 
 
-def shard(module: nn.Module, layers: list[nn.Module], world: World, compute_dtype: torch.dtype) -> None:
+def shard(
+    module: nn.Module, layers: list[nn.Module], world: World, compute_dtype: torch.dtype, reshard: bool = True
+) -> None:
     """FSDP2 over all ranks: each decoder layer a group, the rest (embeddings, norm, head) the root group of `module`.
 
     The loss is the forward of `module`, so its head is gathered whole around the loss and reduce-scattered once.
-    Parameters stay fp32; compute is in `compute_dtype`, gradients are reduced in fp32.
+    Parameters stay fp32; compute is in `compute_dtype`, gradients are reduced in fp32. With `reshard`, a layer's
+    gathered parameters are freed between forward and backward and gathered again: less memory, more traffic.
     """
     mesh = init_device_mesh(world.device.type, (world.size,), mesh_dim_names=("shard",))
     policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for layer in layers:
-        fully_shard(layer, mesh=mesh, mp_policy=policy)
+        fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard)
     fully_shard(module, mesh=mesh, mp_policy=policy)
 
 

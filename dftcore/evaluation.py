@@ -27,7 +27,7 @@ from dftcore.data import chat
 from dftcore.diagnostics import label_statistics
 from dftcore.distributed import World, barrier, process_group
 from dftcore.errors import UserError
-from dftcore.files import json_line, read_log, write_json, write_json_lines, write_text
+from dftcore.files import json_line, open_log, read_log, write_json, write_json_lines, write_text
 from dftcore.grading import check_batch, extract_answer
 from dftcore.options import flatten, option, to_yaml
 from dftcore.sampling import HuggingFaceSampler, Request, sample_seed
@@ -154,8 +154,9 @@ def _sample_all(options: EvaluateOptions, questions: list[Question], world: Worl
             max_new_tokens=options.sampling.max_new_tokens,
         )
     total = sum(len(batch) for batch in missing)
+    part = output / f"samples.rank-{world.rank}.jsonl"
     with (
-        (output / f"samples.rank-{world.rank}.jsonl").open("a", encoding="utf-8") as log,
+        open_log(part, read_log(part)) as log,
         tqdm(total=total, desc="sampling", unit="sample", dynamic_ncols=True, disable=not world.is_first) as progress,
     ):
         while sampler and (index := world.next_number("batches")) < len(missing):

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dftcore.errors import UserError
 
@@ -49,6 +49,12 @@ def write_json_lines(path: Path, records: Iterable[Any]) -> None:
 
 def json_line(record: Any) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def open_log(path: Path, records: Iterable[Any]) -> TextIO:
+    """A log that holds `records` and takes more; what it held before, a torn last line included, is gone."""
+    write_json_lines(path, records)
+    return path.open("a", encoding="utf-8")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dftcore.files import json_line, read_log, write_json_lines
+from dftcore.files import json_line, open_log, read_log
 
 
 class MetricsLog:
@@ -16,8 +16,7 @@ class MetricsLog:
 
     def __init__(self, path: Path, step: int, total: int, description: str) -> None:
         kept = [record for record in read_log(path) if record["step"] <= step]
-        write_json_lines(path, kept)
-        self.file = path.open("a", encoding="utf-8")
+        self.file = open_log(path, kept)
         self.progress = tqdm(
             total=total, initial=step, desc=description, unit="step", dynamic_ncols=True, smoothing=0.1
         )

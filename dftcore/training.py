@@ -63,6 +63,7 @@ class RunOptions:
     output: Path = option(help="run directory: config.yaml, metrics.jsonl, checkpoints/, final/")
     batch_size: int = option(256, "examples per optimizer step, all ranks together", minimum=1)
     micro_batch_size: int = option(1, "examples (packed: rows of --max-length) in one pass of one rank", minimum=1)
+    reshard: bool = option(True, "free gathered layers between forward and backward: less memory, more traffic")
     epochs: float = option(1.0, "passes over the data", above=0)
     max_steps: int | None = option(None, "stop after so many optimizer steps; none: as --epochs says", minimum=1)
     seed: int = option(0, "of the data order and sample", minimum=0)
@@ -81,7 +82,16 @@ class TrainOptions:
 
 
 # Options that change what is learned; a run resumes only with the same ones.
-_NOT_FINGERPRINT = {"output", "save_every", "keep_checkpoints", "resume", "micro_batch_size", "packing", "loss_backend"}
+_NOT_FINGERPRINT = {
+    "output",
+    "save_every",
+    "keep_checkpoints",
+    "resume",
+    "micro_batch_size",
+    "packing",
+    "loss_backend",
+    "reshard",
+}
 _MAX_SKIPPED = 10  # steps in a row whose gradient was not finite
 
 
@@ -154,7 +164,7 @@ def _run(
     module = models.LanguageModelLoss(
         models.build(config), objective, options.objective.loss_backend, options.objective.error_budget
     )
-    shard(module, module.layers, world, getattr(torch, options.model.dtype))
+    shard(module, module.layers, world, getattr(torch, options.model.dtype), run.reshard)
     models.load_weights(module, directory, world.device)
     optimizer = adamw(module, options.optimizer)
     step = 0

@@ -21,9 +21,7 @@ VOCABULARY = 515  # odd on purpose: no tile or rank count divides it
 def _own_cache(tmp_path_factory):
     """Tests neither read nor fill the user's cache; small jobs gain nothing from more threads."""
     before = {name: os.environ.get(name) for name in ("DFTCORE_CACHE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")}
-    os.environ.update(
-        DFTCORE_CACHE=str(tmp_path_factory.mktemp("cache")), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1"
-    )
+    os.environ.update(DFTCORE_CACHE=str(tmp_path_factory.mktemp("cache")), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
     yield
     for name, value in before.items():
         os.environ.pop(name, None) if value is None else os.environ.update({name: value})
@@ -41,7 +39,10 @@ def make_tokenizer(directory: Path, template: str | None = TEMPLATE):
     tokenizer.decoder = decoders.ByteLevel()
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=specials, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator((row["problem"] + row["solution"] for row in generate("train", 200)), trainer)
     fast = PreTrainedTokenizerFast(
@@ -68,9 +69,7 @@ def make_model(directory: Path, *, family: str = "llama", tied: bool = False, vo
     }
     torch.manual_seed(0)
     make_tokenizer(directory)
-    model = (
-        LlamaForCausalLM(LlamaConfig(**shape)) if family == "llama" else Qwen2ForCausalLM(Qwen2Config(**shape))
-    )
+    model = LlamaForCausalLM(LlamaConfig(**shape)) if family == "llama" else Qwen2ForCausalLM(Qwen2Config(**shape))
     model.generation_config.eos_token_id = 2
     model.save_pretrained(directory)
     return directory
@@ -117,7 +116,7 @@ class Finished:
 
 @pytest.fixture
 def program(capfd, monkeypatch) -> Callable[..., Finished]:
-    """Run train.py, evaluate.py or a verb of `python -m dftcore` in this process: program("train.py", model=..., ...)."""
+    """Run train.py, evaluate.py or a verb of `python -m dftcore` in this process: program("train.py", model=...)."""
     import importlib
 
     from dftcore.cli import run_program

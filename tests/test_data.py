@@ -36,7 +36,13 @@ def test_labels_are_the_answer_and_its_end_token(tokenizer):
 
 
 def test_every_assistant_turn_is_learned_and_nothing_else(tokenizer):
-    turns = [{"role": "system", "content": "Be brief."}, USER, ANSWER, USER, {"role": "assistant", "content": "Still 5."}]
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        USER,
+        ANSWER,
+        USER,
+        {"role": "assistant", "content": "Still 5."},
+    ]
     assert supervised_text(tokenizer, turns) == "It is 5.<|im_end|>Still 5.<|im_end|>"
 
 

@@ -43,7 +43,9 @@ def test_weights_and_rotary_buffers_equal_from_pretrained(directory):
     ours = loaded(directory).language_model
     theirs = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     for (name, a), (other, b) in zip(
-        [*ours.named_parameters(), *ours.named_buffers()], [*theirs.named_parameters(), *theirs.named_buffers()], strict=True
+        [*ours.named_parameters(), *ours.named_buffers()],
+        [*theirs.named_parameters(), *theirs.named_buffers()],
+        strict=True,
     ):
         assert name == other
         assert torch.equal(a, b), name
@@ -157,9 +159,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
         models.check_vocabulary(tokenizer, models.load_config(directory), directory)
 
 
-@pytest.mark.parametrize(
-    ("name", "line"), [("no/such/dir", "no directory no/such/dir"), (".", "holds no config.json")]
-)
+@pytest.mark.parametrize(("name", "line"), [("no/such/dir", "no directory no/such/dir"), (".", "holds no config.json")])
 def test_a_model_that_is_not_there(name, line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=line):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from dftcore.optim import OptimizerOptions, learning_rate
 QUICK = {"dtype": "float32", "batch_size": 8, "max_length": 128, "lr": 1e-3, "max_steps": 10, "save_every": 3}
 
 
-def run_options(model, problems, output, **changes):
+def run_options(model, problems, output, /, **changes):
     return {"model": model, "data": problems / "train.jsonl", "output": output, **QUICK, **changes}
 
 
@@ -77,7 +78,12 @@ def test_two_ranks_give_the_losses_of_one(model, request, problems, tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"micro_batch_size": 3}, {"micro_batch_size": 8}, {"flag": "--no-packing"}, {"flag": "--no-packing", "micro_batch_size": 3}],
+    [
+        {"micro_batch_size": 3},
+        {"micro_batch_size": 8},
+        {"flag": "--no-packing"},
+        {"flag": "--no-packing", "micro_batch_size": 3},
+    ],
     ids=str,
 )
 def test_packing_and_micro_batches_change_only_rounding(unbroken, program, tiny_model, problems, tmp_path, changes):
@@ -242,12 +248,14 @@ def test_the_learning_rate_rises_then_falls_to_zero():
     assert max(rates) == rates[9] == rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0.0)
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert learning_rate(OptimizerOptions(lr=1.0, schedule="linear"), 55, 100) == pytest.approx(0.5)
     assert learning_rate(OptimizerOptions(lr=1.0, schedule="constant"), 99, 100) == 1.0
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_whole(program, tiny_model, problems, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_whole(
+    program, tiny_model, problems, tmp_path, monkeypatch
+):
     def full(*_args, **_options):
         raise OSError(28, os.strerror(28), "rank-0-of-1.safetensors")
 
