@@ -31,7 +31,7 @@ HALF: dict[str, Tiles] = {
 SINGLE: dict[str, Tiles] = {
     "forward": Tiles({"BM": 32, "BV": 128, "BK": 32, "GROUP": 16}, 8, 2),
     "logit_gradient": Tiles({"BM": 64, "BV": 128, "BK": 32}, 8, 2),
-    "weight_gradient": Tiles({"BV": 128, "BD": 32, "BR": 32}, 8, 2),
+    "weight_gradient": Tiles({"BV": 128, "BD": 64, "BR": 16}, 8, 2),
     "hidden_scatter": Tiles({"BM": 64, "BV": 128, "BK": 32, "BD": 64}, 8, 2),
     "hidden_gradient": Tiles({"BM": 64, "BV": 128, "BK": 32, "BD": 64}, 8, 2),
 }

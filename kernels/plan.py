@@ -63,7 +63,8 @@ def shares_plan(rows: Tensor, count: Tensor, panels: int) -> Plan:
     """The plan under which the shares [panels, N, BLOCK] are one group of `panels` blocks with every row each."""
     slots = torch.arange(panels, device=rows.device) * rows.shape[0]
     nothing = slots.new_empty(0, dtype=torch.int32)
-    bounds = torch.tensor([[0, 0, 0, panels]], dtype=torch.int32).to(rows.device, non_blocking=True)
+    bounds = torch.zeros(1, 4, dtype=torch.int32, device=rows.device)
+    bounds[0, 3] = panels
     return Plan(rows, 0, count.expand(panels).contiguous(), slots, nothing, nothing, bounds, panels * rows.shape[0])
 
 

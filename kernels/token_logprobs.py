@@ -71,22 +71,23 @@ def _backward(
     head = Head(hidden, weight, bias, targets, softcap, temperature)
     found = Scan(logprob, lse, log_mass, rows, count, lse, lse, lse)
     up = upstream(head, logprob, grad, ignore_index)
-    found_gradients = gradients(head, found, up, error_budget, need_hidden, need_weight)
-    nothing = hidden.new_empty(0)
-    grad_hidden, grad_weight, grad_bias = (nothing.clone() if g is None else g for g in found_gradients)
-    return grad_hidden, grad_weight, grad_bias
+    grad_hidden, grad_weight, grad_bias = gradients(head, found, up, error_budget, need_hidden, need_weight)
+    return (
+        hidden.new_empty(0) if grad_hidden is None else grad_hidden,
+        hidden.new_empty(0) if grad_weight is None else grad_weight,
+        hidden.new_empty(0) if grad_bias is None else grad_bias,
+    )
 
 
 @_backward.register_fake
-def _(
+def _(  # type: ignore[no-untyped-def]
     grad, hidden, weight, targets, bias, logprob, lse, log_mass, rows, count,
     softcap, temperature, ignore_index, error_budget, need_hidden, need_weight,
-):  # type: ignore[no-untyped-def] # fmt: skip
-    nothing = hidden.new_empty(0)
+):  # fmt: skip
     return (
-        hidden.new_empty(hidden.shape) if need_hidden else nothing,
-        torch.empty_like(weight) if need_weight else nothing.clone(),
-        torch.empty_like(bias) if need_weight and bias is not None else nothing.clone(),
+        hidden.new_empty(hidden.shape if need_hidden else 0),
+        torch.empty_like(weight) if need_weight else hidden.new_empty(0),
+        torch.empty_like(bias) if need_weight and bias is not None else hidden.new_empty(0),
     )
 
 

@@ -1,0 +1,141 @@
+"""One way to measure: warm-up, median and quantiles, peak memory beyond the outputs; results with their circumstances.
+
+timing = measure(lambda: step(), device)            # Timing(median_ms, low_ms, high_ms)
+extra  = peak_extra_bytes(lambda: step(), device)   # beyond what the call returns
+save("loss", rows, environment(device), markdown)   # benchmarks/results/loss.{json,md}
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import gc
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds: the median of the repeats, their 10 % and 90 % quantiles, and the median processor time.
+
+    Processor time, summed over threads, hardly depends on what else the machine does; on CUDA it is not taken.
+    """
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    processor_ms: float | None = None
+
+
+def measure(call: Callable[[], object], device: torch.device, repeats: int = 5, warmup: int = 1) -> Timing:
+    """Wall time of `call`; on CUDA between events on the stream, with the level-2 cache flushed before each repeat."""
+    for _ in range(warmup):
+        call()
+    times, processor = [], []
+    flush = torch.empty(256 << 20, dtype=torch.int8, device=device) if device.type == "cuda" else None
+    for _ in range(repeats):
+        if flush is not None:
+            flush.zero_()
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            call()
+            end.record()
+            torch.cuda.synchronize(device)
+            times.append(start.elapsed_time(end))
+        else:
+            began, busy = time.perf_counter(), time.process_time()
+            call()
+            times.append((time.perf_counter() - began) * 1e3)
+            processor.append((time.process_time() - busy) * 1e3)
+    values = torch.tensor(times)
+    low, median, high = values.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
+    return Timing(median, low, high, float(torch.tensor(processor).median()) if processor else None)
+
+
+def peak_extra_bytes(call: Callable[[], Sequence[Tensor]], device: torch.device) -> int:
+    """Peak memory during `call`, less what was held before it and what it returns.
+
+    On CUDA the allocator's own count. On Linux the kernel's high-water mark of this process, reset before the call.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        outputs = call()
+        peak = torch.cuda.max_memory_allocated(device)
+    else:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status_bytes("VmRSS")
+        outputs = call()
+        peak = _status_bytes("VmHWM")
+    return max(0, peak - before - sum(t.numel() * t.element_size() for t in outputs))
+
+
+def _status_bytes(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) << 10
+    raise RuntimeError(f"/proc/self/status has no {field}")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Device, versions, commit and date: what a figure means nothing without."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    versions = {}
+    for package in ("torch", "triton", "liger-kernel", "cut-cross-entropy", "quack-kernels", "trl"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "device": name,
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "commit": commit or "unknown",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def table(rows: Sequence[dict[str, Any]], columns: dict[str, str]) -> str:
+    """Markdown; `columns` maps a key to its heading. A missing value is an empty cell."""
+    lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row.get(key)) for key in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.1e}" if value and abs(value) < 0.01 else f"{value:.3g}" if abs(value) < 1e3 else f"{value:.0f}"
+    return str(value)
+
+
+def save(name: str, result: dict[str, Any], markdown: str) -> tuple[Path, Path]:
+    """Write results/<name>.json and .md; returns their paths."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    data, text = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
+    data.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    text.write_text(markdown + "\n", encoding="utf-8")
+    return data, text
