@@ -269,7 +269,7 @@ def main() -> int:
         "date": datetime.date.today().isoformat(),
         "commit": commit(),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "versions": {name: version(DISTRIBUTIONS[name]) for name in CHECKERS},
         "seed": options.seed,
     }

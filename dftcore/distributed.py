@@ -60,8 +60,10 @@ def process_group(timeout: timedelta = timedelta(minutes=30)) -> Iterator[World]
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     store: dist.Store
     if "MASTER_ADDR" in os.environ:
+        # torchrun's agent hosts the store; under another launcher the first rank does.
+        hosts = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         tcp = dist.TCPStore(
-            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), size, is_master=False, timeout=timeout
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), size, is_master=hosts, timeout=timeout
         )
         # A restarted launch reuses the agent's store; keys of the attempt before must not be met again.
         store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", tcp)

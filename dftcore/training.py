@@ -100,6 +100,7 @@ class _StopFlag:
     """Set by SIGTERM, SIGUSR1 or Ctrl-C; the loop sees it between steps, saves and stops."""
 
     signal_number: int = 0
+    since: float = 0.0
     previous: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> _StopFlag:
@@ -112,9 +113,11 @@ class _StopFlag:
             signal.signal(number, handler)
 
     def _set(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal_number and number == signal.SIGINT:
-            raise KeyboardInterrupt  # a second Ctrl-C does not wait for the step
-        self.signal_number = number
+        # A later Ctrl-C does not wait for the step; one at once is the launcher passing the first on.
+        if self.signal_number and number == signal.SIGINT and time.monotonic() - self.since > 3.0:
+            raise KeyboardInterrupt
+        if not self.signal_number:
+            self.signal_number, self.since = number, time.monotonic()
 
 
 def train(options: TrainOptions) -> Path:
