@@ -174,6 +174,28 @@ def test_chunking_changes_nothing(monkeypatch):
     torch.testing.assert_close(chunked, whole, rtol=1e-10, atol=1e-12)
 
 
+def test_200_training_steps_coincide_with_the_reference():
+    """A head and its hidden states, learned from scratch by AdamW on DFT at the default budget."""
+    curves = []
+    for backend in ("reference", "torch"):
+        hidden, weight, targets = (t.detach().clone() for t in peaked_problem(torch.float32))
+        parameters = [(hidden[:32] * 0.3).requires_grad_(), (weight[:300] * 0.3).requires_grad_()]
+        optimizer = torch.optim.AdamW(parameters, lr=0.01)
+        curve = []
+        for _ in range(200):
+            loss, stats = linear_cross_entropy(
+                *parameters, targets[:32] % 300, "dft", backend=backend, return_stats=True
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            curve.append(stats.nll.mean())
+        curves.append(torch.stack(curve))
+    reference, ours = curves
+    assert reference[-1] < 0.5 * reference[0]
+    assert ((ours - reference).abs() <= 0.02 * reference[0]).all()
+
+
 def test_the_default_budget_is_documented_where_users_read_it():
     assert DEFAULT_ERROR_BUDGET == 2.0**-8
     assert "default 2^-8" in (linear_token_logprobs.__doc__ or "")
