@@ -32,7 +32,7 @@ HEADS = {
 }
 SMALL = (1024, 1024, 16384)
 LENGTHS = (2048, 4096, 8192, 16384, 32768, 65536)
-BUDGETS = (0.0, 2.0**-11, 2.0**-10, 2.0**-9, 2.0**-8, 2.0**-7, 2.0**-6, 2.0**-5)
+BUDGETS = (0.0, 2.0**-10, 2.0**-9, 2.0**-8, 2.0**-7, 2.0**-6)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COLUMNS = {
     "row": "implementation",
@@ -185,22 +185,27 @@ def plot(result: dict[str, Any], path: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (bars, curve) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    case = result["cases"][0]
-    shown = [row for row in case["rows"] if "total_ms" in row]
-    labels = [f"{row['row']} ({row['objective']})" for row in shown]
-    bars.barh(labels, [row["total_ms"] for row in shown])
+    panels = 2 if result["budgets"] else 1
+    figure, axes = pyplot.subplots(1, panels, figsize=(6 * panels, 4.5), layout="constrained", squeeze=False)
+    bars = axes[0][0]
+    shown = [(row, case) for case in result["cases"] for row in case["rows"] if "total_ms" in row]
+    labels = [f"{row['row']}\n{row['objective']}, {case['dtype']}" for row, case in shown]
+    bars.barh(range(len(shown)), [row["total_ms"] for row, _ in shown])
+    bars.set_yticks(range(len(shown)), labels, fontsize=7)
     bars.invert_yaxis()
     bars.set_xlabel("loss + both gradients, ms")
-    bars.set_title(f"N={case['shape'][0]} D={case['shape'][1]} V={case['shape'][2]} {case['dtype']}", fontsize=9)
-    points = [row for row in result["budgets"] if row.get("total_ms") and row["budget"]]
-    for key, label in (("error_hidden", "dH"), ("error_weight", "dW")):
-        curve.plot([row["total_ms"] for row in points], [row[key] for row in points], marker="o", label=label)
-    curve.set_yscale("log")
-    curve.set_xlabel("loss + both gradients, ms")
-    curve.set_ylabel("relative error against fp64")
-    curve.set_title("one point an error budget (DFT)", fontsize=9)
-    curve.legend()
+    rows, dim, vocab = result["cases"][0]["shape"]
+    bars.set_title(f"{result['cases'][0]['source']}\nN={rows} D={dim} V={vocab}", fontsize=9)
+    if result["budgets"]:
+        curve = axes[0][1]
+        points = [row for row in result["budgets"] if row.get("total_ms") and row["budget"]]
+        for key, label in (("error_hidden", "dH"), ("error_weight", "dW")):
+            curve.plot([row["budget"] for row in points], [row[key] for row in points], marker="o", label=label)
+        curve.set_xscale("log", base=2)
+        curve.set_yscale("log")
+        curve.set_xlabel("error budget")
+        curve.set_ylabel("relative error against fp64 (DFT)")
+        curve.legend()
     figure.savefig(path, dpi=130)
 
 
@@ -213,7 +218,7 @@ def main() -> None:
         "--dtype", choices=DTYPES, action="append", help="repeatable; default bfloat16 on a GPU, both else"
     )
     parser.add_argument("--rows", type=int, help="N; default 8192 with --full, 4096 on a model's states, else 1024")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--objective", choices=("sft", "dft"), action="append", help="repeatable; default both")
     parser.add_argument("--only", action="append", default=[], help="rows whose name holds this; repeatable")
     parser.add_argument(
@@ -240,7 +245,7 @@ def main() -> None:
             if options.sweeps and not result["budgets"]:
                 result["budgets"] = against_budget(typed, "dft", options.repeats)
     dim, vocab = HEADS["Llama-3.2-3B"] if options.full else SMALL[1:]
-    lengths = LENGTHS if options.full else (512, 1024, 2048, 4096)
+    lengths = LENGTHS if options.full else (512, 1024, 2048)
     result["length_shape"] = [dim, vocab]
     if options.sweeps:
         result["lengths"] = against_length(dim, vocab, device, DTYPES[dtypes[0]], lengths, options.repeats)

@@ -25,7 +25,7 @@ from dftcore.kernels.plan import Plan, make_plan, panel_count, shares_plan
 from dftcore.kernels.weight_gradient import weight_gradient_kernel
 
 BLOCKS_PER_SPLIT = 32  # of the forward: enough programs to fill a device in many waves, few enough partial sums
-WORKSPACE_SHARE = 0.03  # of all pairs whose logit gradients are held at once: half that share of the fp32 logits
+WORKSPACE_SHARE = 0.02  # of all pairs whose logit gradients are held at once: half that share of the fp32 logits
 LOG2E = 1.4426950408889634
 
 
