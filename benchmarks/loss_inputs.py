@@ -57,7 +57,7 @@ def real(model_directory: str, data_file: str, rows: int) -> Inputs:
     found = torch.cat(targets)[:rows]
     if len(found) < rows:
         raise SystemExit(f"{data_file}: only {len(found)} answer tokens; ask for fewer rows than {rows}")
-    name = f"hidden states of {Path(model_directory).resolve().name} on {Path(data_file).name}"
+    name = f"hidden states of {Path(model_directory).name} on {Path(data_file).name}"
     return Inputs(torch.cat(hidden)[:rows], model.lm_head.weight.detach().clone(), found, name)
 
 
