@@ -1,4 +1,4 @@
-"""Packaging of dftcore. `kernels/` installs as `dftcore.kernels`: a top-level `kernels` would shadow the PyPI package."""
+"""Packaging. `kernels/` installs as `dftcore.kernels`: a top-level `kernels` would shadow the PyPI package."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ from setuptools import find_packages, setup
 
 PLOT = ["matplotlib>=3.8"]
 GGUF = ["gguf>=0.17", "accelerate>=1.10"]
-TEST = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.13", "types-PyYAML>=6"]
+LINT = ["ruff>=0.9", "mypy>=1.13", "types-PyYAML>=6"]
+TEST = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "setuptools>=70", *LINT]
 
 setup(
     name="dftcore",
@@ -27,8 +28,10 @@ setup(
         "safetensors>=0.5",
         "numpy>=1.26",
         "filelock>=3.13",
+        "huggingface_hub>=1.0",
         "jinja2>=3.1",
         "mpmath>=1.3",
+        "pyarrow>=17",
         "pyyaml>=6.0",
         "sympy>=1.13",
         "tqdm>=4.66",

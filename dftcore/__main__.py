@@ -17,7 +17,7 @@ class ProblemOptions:
     split: Literal["train", "test"] = option("train", "the two share no problem, whatever the seed")
     count: int = option(1000, "problems", minimum=1)
     levels: tuple[int, ...] = option((1, 2, 3), "difficulty levels, 1 to 4")
-    seed: int = option(0, "of the problems", minimum=0)
+    seed: int = option(0, "of the problems", minimum=0, maximum=2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,15 @@ def problems(argv: Sequence[str]) -> None:
 
 
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {"demo": demo, "export": export, "problems": problems}
+RESERVED = ("preflight", "sample", "verify", "report", "sweep")
 
 
 def main(argv: Sequence[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: python -m dftcore VERB [options]\n\nverbs: {', '.join(VERBS)}; each has --help")
         return
+    if argv[0] in RESERVED:
+        raise UserError(f"the verb {argv[0]} is not available yet; there are {', '.join(VERBS)}")
     if argv[0] not in VERBS:
         raise UserError(f"unknown verb {argv[0]!r}{nearest(argv[0], VERBS)}")
     VERBS[argv[0]](argv[1:])

@@ -69,7 +69,11 @@ def _questions(rows: Sequence[Row], dataset: str, problem: str, answer: str) -> 
         if key in seen:
             raise UserError(f"--benchmarks: {dataset}, row {number + 1}: id {key!r} occurs twice")
         seen.add(key)
+        if row[answer] is None or row[answer] == []:
+            raise UserError(f"--benchmarks: {dataset}, row {number + 1}: column {answer!r} is empty")
         solution = row.get("solution")
+        if isinstance(solution, list):  # OlympiadBench
+            solution = "\n".join(map(str, solution))
         questions.append(Question(dataset, key, str(row[problem]), _as_answer(row[answer]), solution))
     if not questions:
         raise UserError(f"--benchmarks: {dataset} has no rows")

@@ -1,7 +1,7 @@
 """Sharded checkpoints in safetensors: every rank writes its rows, any number of ranks reads them back.
 
     checkpoints/step-00000100/rank-0-of-2.safetensors    rows of each parameter and of its AdamW moments
-    checkpoints/step-00000100/state.json                 step, ranks, the run's fingerprint
+    checkpoints/step-00000100/state.json                 step, updates, ranks, the run's fingerprint
 
 The directory takes its name after every file is written, so a directory of that name is complete. Parameters are
 sharded by rows; each file's header says which. All ranks must see the same file system.
@@ -25,8 +25,7 @@ from torch.distributed.tensor import DTensor
 from dftcore.distributed import World, barrier, local_rows, local_tensor
 from dftcore.errors import UserError
 from dftcore.files import write_json
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
+from dftcore.optim import MOMENTS, updates_done
 
 
 def save(
@@ -49,7 +48,9 @@ def save(
         os.fsync(written.fileno())
     barrier()
     if world.is_first:
-        write_json(partial / "state.json", {"step": step, "ranks": world.size, "run": run})
+        write_json(
+            partial / "state.json", {"step": step, "updates": updates_done(optimizer), "ranks": world.size, "run": run}
+        )
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         for old in complete(root)[:-keep]:
@@ -66,19 +67,17 @@ def describe(path: Path) -> dict[str, Any]:
     """What state.json says. Raises UserError when it is damaged."""
     try:
         state = json.loads((path / "state.json").read_text())
-        return {"step": int(state["step"]), "ranks": int(state["ranks"]), "run": dict(state["run"])}
+        numbers = {name: int(state[name]) for name in ("step", "updates", "ranks")}
+        return {**numbers, "run": dict(state["run"])}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{_damaged(path, 'state.json')}") from None
 
 
-def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Fill parameters and moments from a checkpoint of any number of ranks. Raises UserError naming a damaged file."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(step), dtype=torch.float32, device=local_tensor(parameter).device),
-                **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
-            }
+    updates = describe(path)["updates"]
+    for state in optimizer.state.values():
+        state["step"].fill_(updates)
     pieces = _Pieces(path)
     with torch.no_grad():
         for name, tensor in _state(module, optimizer):

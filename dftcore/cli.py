@@ -1,6 +1,6 @@
 """What every program does around its work: one clear line for a user's mistake, honest exit status.
 
-Exit 0 only when the work was done, 1 for a refusal or failure, 130 for Ctrl-C, 143 for a termination signal.
+Exit 0 only when the work was done, 1 for a refusal or failure, 130 for Ctrl-C, 128 + n for signal n.
 """
 
 from __future__ import annotations
@@ -55,12 +55,7 @@ def _is_disk_full(error: BaseException) -> bool:
 
 
 def _say(program: str, message: str, status: int) -> int:
-    """Every rank fails alike on bad input; only the first of a host speaks then. A lone failure names its rank."""
-    import_torch = sys.modules.get("torch")
-    started = import_torch is not None and import_torch.distributed.is_initialized()
-    rank = os.environ.get("RANK", "0")
-    if started and rank != "0":
-        print(f"{program}: [rank {rank}] {message}", file=sys.stderr, flush=True)
-    elif rank == "0":
-        print(f"{program}: {message}", file=sys.stderr, flush=True)
+    """The line on stderr. Ranks that fail alike each say it, under their number: any of them may be killed first."""
+    rank = f"[rank {os.environ['RANK']}] " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+    print(f"{program}: {rank}{message}", file=sys.stderr, flush=True)
     return status

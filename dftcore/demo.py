@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from dftcore.data.problems import Split, write_problems
 from dftcore.errors import UserError
-from dftcore.files import read_log, write_json, write_text
+from dftcore.files import check_writable, read_log, write_json, write_text
 from dftcore.options import option
 
 METHODS = ("sft", "dft")
@@ -30,14 +30,14 @@ _ROOT = Path(__file__).resolve().parent.parent
 class DemoOptions:
     output: Path = option(Path("runs/demo"), "directory for data, runs, results.json and pictures")
     model: str | None = option(None, "model directory; none: SmolLM2-135M-Instruct, fetched and cached")
-    examples: int = option(384, "training problems", minimum=1)
+    examples: int = option(256, "training problems", minimum=1)
     questions: int = option(64, "held-out problems", minimum=1)
     batch_size: int = option(16, "examples per optimizer step", minimum=2)
     lr: float = option(1e-4, "peak learning rate, the same for both methods", above=0)
     max_new_tokens: int = option(96, "longest completion", minimum=1)
     ranks: int | None = option(None, "processes; none: one a GPU, else two, else one on a single core", minimum=1)
     dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "compute type; auto: the faster one here")
-    seed: int = option(0, "of data, training and sampling", minimum=0)
+    seed: int = option(0, "of data, training and sampling", minimum=0, maximum=2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,12 @@ class Demo:
         self.stage = 0
 
     def run(self) -> dict[str, Any]:
+        check_writable(self.output, "--output")
         self.output.mkdir(parents=True, exist_ok=True)
-        self._refuse_other_options()
+        self.dtype, self.ranks = self._settle()
         self.say("model and data")
         self.model = Path(self.options.model) if self.options.model else _smollm2()
         self._write_problems()
-        self.dtype = _faster_dtype() if self.options.dtype == "auto" else self.options.dtype
-        self.ranks = self.options.ranks or _default_ranks()
         steps = -(-self.options.examples // self.options.batch_size)
         middle = max(1, steps // 2)
         self.say(f"score the base model ({self.ranks} processes, {self.dtype})")
@@ -103,7 +102,7 @@ class Demo:
             lr=self.options.lr,
             dtype=self.dtype,
             save_every=save_every,
-            keep_checkpoints=3,
+            keep_checkpoints=1000,  # the half-way one is exported afterwards, however often the run was interrupted
             seed=self.options.seed,
             # Without a variable-length attention kernel short rows beat one long masked row; the model is small.
             flags=["--no-packing", "--no-reshard"],
@@ -159,16 +158,21 @@ class Demo:
             if not path.is_file():
                 write_problems(path, split, count, LEVELS, self.options.seed)
 
-    def _refuse_other_options(self) -> None:
+    def _settle(self) -> tuple[str, int]:
+        """The compute type and ranks, settled once for a directory; other options than its own are refused."""
         path = self.output / "options.json"
         now = {name: str(getattr(self.options, name)) for name in DemoOptions.__dataclass_fields__ if name != "output"}
-        if path.is_file() and (before := json.loads(path.read_text(encoding="utf-8"))) != now:
-            name = next(key for key in now if before.get(key) != now[key])
-            raise UserError(
-                f"--{name.replace('_', '-')}: {self.output} holds a demo with {before.get(name)}, not {now[name]};"
-                " give another --output or remove that directory"
-            )
-        write_json(path, now)
+        if not path.is_file():
+            dtype = _faster_dtype() if self.options.dtype == "auto" else self.options.dtype
+            write_json(path, {"options": now, "dtype": dtype, "ranks": self.options.ranks or _default_ranks()})
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in now.items():
+            if before["options"].get(name) != value:
+                raise UserError(
+                    f"--{name.replace('_', '-')}: {self.output} holds a demo with {before['options'].get(name)}, not"
+                    f" {value}; give another --output or remove that directory"
+                )
+        return before["dtype"], before["ranks"]
 
     def report(self, results: dict[str, dict[str, Any]], scores: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         """results.json, report.md, loss.png and probability.png; the table goes to the terminal too."""

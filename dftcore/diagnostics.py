@@ -35,7 +35,7 @@ def label_statistics(
     counts = np.zeros(len(BINS) - 1)
     totals = np.zeros(3)
     mine = sorted(range(world.rank, len(documents), world.size), key=lambda index: -int(documents.lengths[index]))
-    groups = [mine[start : start + 8] for start in range(0, len(mine), 8)]
+    groups = [[[index] for index in mine[start : start + 8]] for start in range(0, len(mine), 8)]
     for group in tqdm(groups, desc="label probabilities", unit="batch", dynamic_ncols=True, disable=not world.is_first):
         batch = collate(documents, group, packing=False, pad_token_id=tokenizer.pad_token_id).to(world.device)
         logprob = module.logprobs(batch)[batch.targets >= 0].double().cpu().numpy()

@@ -21,6 +21,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
+from dftcore.errors import UserError
+
 
 @dataclass(frozen=True)
 class World:
@@ -55,6 +57,8 @@ def process_group(timeout: timedelta = timedelta(minutes=30)) -> Iterator[World]
     rank, size, local_rank = environment()
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda and local_rank >= torch.cuda.device_count():
+        raise UserError(f"--nproc-per-node: local rank {local_rank} has no GPU; there are {torch.cuda.device_count()}")
     if cuda:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"

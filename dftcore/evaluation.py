@@ -9,9 +9,11 @@ is logged whole; so a killed and resumed evaluation draws the same samples as an
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from tqdm import tqdm
 
 from dftcore import models
@@ -27,7 +30,16 @@ from dftcore.data import chat
 from dftcore.diagnostics import label_statistics
 from dftcore.distributed import World, barrier, process_group
 from dftcore.errors import UserError
-from dftcore.files import json_line, open_log, read_log, write_json, write_json_lines, write_text
+from dftcore.files import (
+    check_writable,
+    json_line,
+    open_log,
+    read_log,
+    set_aside,
+    write_json,
+    write_json_lines,
+    write_text,
+)
 from dftcore.grading import check_batch, extract_answer
 from dftcore.options import flatten, option, to_yaml
 from dftcore.sampling import HuggingFaceSampler, Request, sample_seed
@@ -67,7 +79,7 @@ class SamplingOptions:
     top_p: float = option(1.0, "share of probability that is sampled from", above=0, maximum=1)
     max_new_tokens: int = option(4096, "longest completion", minimum=1)
     sampling_batch_size: int = option(32, "completions generated side by side on one rank", minimum=1)
-    seed: int = option(0, "of the samples", minimum=0)
+    seed: int = option(0, "of the samples", minimum=0, maximum=2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,11 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     names = list(dict.fromkeys(question.dataset for question in questions))
     if len(names) != len(wanted.benchmarks):
         raise UserError(f"--benchmarks: two of {', '.join(wanted.benchmarks)} have the same name; rename a file")
-    _refuse_other_settings(options)
+    check_writable(output, "--output")
+    if wanted.label_statistics and not all(question.solution for question in questions):
+        raise UserError("--label-statistics: a question has no 'solution'; give benchmarks with that column")
+    if options.report.resume:
+        _refuse_other_settings(options)
     statistics: dict[str, Any] = {}
     with process_group(_WEEK) as world:
         if not options.report.grade_only:
@@ -131,10 +147,12 @@ def _sample_all(options: EvaluateOptions, questions: list[Question], world: Worl
     models.check_vocabulary(tokenizer, models.load_config(directory), directory)
     batches = list(_batches(options, questions, tokenizer))
     if not options.report.resume and world.is_first:
-        for path in [*output.glob("samples*.jsonl"), output / "results.json"]:
-            path.unlink(missing_ok=True)
+        for path in [*_logs(output), output / "results.json"]:
+            if path.exists():
+                set_aside(path)
     barrier()
-    done = {_key(record) for record in _logged(output)}
+    weights = models.fingerprint(directory)
+    done = _done(output, batches, weights)
     barrier()  # every rank has read before any writes
     if world.is_first:
         output.mkdir(parents=True, exist_ok=True)
@@ -146,7 +164,7 @@ def _sample_all(options: EvaluateOptions, questions: list[Question], world: Worl
         sampler = HuggingFaceSampler(
             directory,
             tokenizer,
-            _stop_ids(tokenizer, directory),
+            models.stop_ids(tokenizer, directory),
             device=world.device,
             dtype=getattr(torch, options.model.dtype),
             temperature=options.sampling.temperature,
@@ -165,7 +183,7 @@ def _sample_all(options: EvaluateOptions, questions: list[Question], world: Worl
             generations = sampler.sample([task.request for task in batch])
             seconds = (time.perf_counter() - began) / len(batch)
             lines = [
-                json_line(_record(options, task, asdict(generation), seconds))
+                json_line(_record(options, task, asdict(generation), weights, seconds))
                 for task, generation in zip(batch, generations, strict=True)
                 if task.key not in done
             ]
@@ -177,12 +195,9 @@ def _sample_all(options: EvaluateOptions, questions: list[Question], world: Worl
             progress.update(total - progress.n)
     statistics = {}
     if sampler and options.benchmarks.label_statistics:
-        solved = [(q.problem, q.solution) for q in questions if q.solution]
-        if not solved:
-            raise UserError("--label-statistics: no question has a 'solution'; give a benchmark with that column")
         conversations = [
-            [*_messages(options.benchmarks.prompt, problem), {"role": "assistant", "content": solution}]
-            for problem, solution in solved
+            [*_messages(options.benchmarks.prompt, q.problem), {"role": "assistant", "content": q.solution or ""}]
+            for q in questions
         ]
         statistics = label_statistics(sampler.model, tokenizer, conversations, world)
     barrier()
@@ -210,18 +225,9 @@ def _messages(prompt: str, problem: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": system}, user] if system is not None else [user]
 
 
-def _stop_ids(tokenizer: Any, directory: Path) -> list[int]:
-    """Every id that ends an answer: the tokenizer's, the generation config's, and the chat template's end of turn."""
-    from transformers import GenerationConfig
-
-    ids = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(chat.end_token(tokenizer))}
-    if (directory / "generation_config.json").is_file():
-        configured = GenerationConfig.from_pretrained(directory).eos_token_id
-        ids.update(configured if isinstance(configured, list) else [configured])
-    return sorted(ids - {None})
-
-
-def _record(options: EvaluateOptions, task: _Task, generation: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _record(
+    options: EvaluateOptions, task: _Task, generation: dict[str, Any], weights: str, seconds: float
+) -> dict[str, Any]:
     dataset, question, sample = task.key
     return {
         "run": options.model.model,
@@ -229,6 +235,8 @@ def _record(options: EvaluateOptions, task: _Task, generation: dict[str, Any], s
         "id": question,
         "sample": sample,
         "seed": task.request.seed,
+        "prompt": _digest(task.request.prompt),
+        "weights": weights,
         **generation,
         "seconds": round(seconds, 4),
     }
@@ -238,8 +246,33 @@ def _key(record: dict[str, Any]) -> Key:
     return record["dataset"], record["id"], record["sample"]
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _logs(output: Path) -> list[Path]:
+    """samples.jsonl and the parts of it that ranks write."""
+    return [path for path in (output / "samples.jsonl", *sorted(output.glob("samples.rank-*.jsonl"))) if path.exists()]
+
+
 def _logged(output: Path) -> list[dict[str, Any]]:
-    return [record for path in sorted(output.glob("samples*.jsonl")) for record in read_log(path)]
+    return [record for path in _logs(output) for record in read_log(path)]
+
+
+def _done(output: Path, batches: Sequence[Sequence[_Task]], weights: str) -> set[Key]:
+    """The keys of samples that need not be drawn. Refuses samples of other weights or of another question."""
+    prompts = {task.key: _digest(task.request.prompt) for batch in batches for task in batch}
+    found = set()
+    for record in _logged(output):
+        key = _key(record)
+        if record.get("weights") != weights or prompts.get(key, record["prompt"]) != record["prompt"]:
+            what = "the model's weights" if record.get("weights") != weights else f"question {key[1]} of {key[0]}"
+            raise UserError(
+                f"--output: {output} holds samples drawn before {what} changed; choose another --output, or give"
+                " --no-resume to sample anew"
+            )
+        found.add(key)
+    return found
 
 
 def _merge(output: Path) -> list[dict[str, Any]]:
@@ -260,9 +293,12 @@ def _grade_and_report(
     """Grade every sample anew, write the verdicts into samples.jsonl, and the summary into results.json."""
     output = options.report.output
     answers = {(question.dataset, question.id): question.answer for question in questions}
-    graded = [record for record in records if (record["dataset"], record["id"]) in answers]
+    samples = options.sampling.samples
+    graded = [r for r in records if (r["dataset"], r["id"]) in answers and r["sample"] < samples]
     if not graded:
         raise UserError(f"--benchmarks: none of the samples in {output} belongs to {options.benchmarks.benchmarks}")
+    if not statistics and (output / "results.json").is_file():  # grading alone does not measure them anew
+        statistics = json.loads((output / "results.json").read_text(encoding="utf-8")).get("label_statistics", {})
     pairs = [(answers[record["dataset"], record["id"]], record["completion"]) for record in graded]
     for record, verdict in zip(graded, check_batch(pairs), strict=True):
         record["extracted"] = extract_answer(record["completion"])
@@ -271,9 +307,10 @@ def _grade_and_report(
     by_dataset: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in graded:
         by_dataset[record["dataset"]].append(record)
+    expected = Counter({name: samples * count for name, count in Counter(q.dataset for q in questions).items()})
     results = {
         "options": flatten(options),
-        "benchmarks": {name: _summary(group) for name, group in by_dataset.items()},
+        "benchmarks": {name: _summary(group, expected[name]) for name, group in by_dataset.items()},
     }
     if statistics:
         results["label_statistics"] = statistics
@@ -281,7 +318,7 @@ def _grade_and_report(
     return results
 
 
-def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(records: list[dict[str, Any]], expected: int) -> dict[str, Any]:
     by_question: dict[str, list[bool]] = defaultdict(list)
     for record in records:
         by_question[record["id"]].append(record["correct"])
@@ -292,6 +329,7 @@ def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
 
     return {
         **asdict(average_accuracy(list(by_question.values()))),
+        "missing_samples": expected - count,
         "extraction_rate": 1.0 - share("extracted", None),
         "truncation_rate": share("finish", "length"),
         "checker_failure_rate": 1.0 - share("check_status", "ok"),
@@ -300,13 +338,15 @@ def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_other_settings(options: EvaluateOptions) -> None:
-    """Samples drawn under other settings are neither mixed with new ones nor overwritten."""
-    import yaml
-
+    """Samples drawn under other settings are never mixed with new ones."""
     path = options.report.output / "config.yaml"
-    if not options.report.resume or not path.is_file():
+    if not path.is_file():
         return
-    before, now = yaml.safe_load(path.read_text(encoding="utf-8")), flatten(options)
+    try:
+        before = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, TypeError, ValueError):
+        raise UserError(f"--output: {path} is damaged; choose another --output or give --no-resume") from None
+    now = flatten(options)
     changed = [name for name in _SAMPLED_BY if before.get(name) != now[name]]
     if changed:
         name = changed[0]
@@ -322,7 +362,8 @@ def table(results: dict[str, Any]) -> str:
     for name, found in results["benchmarks"].items():
         interval = f"{found['low']:.1%} .. {found['high']:.1%}"
         rates = (f"{found['extraction_rate']:.0%}", f"{found['truncation_rate']:.0%}", f"{found['mean_tokens']:.0f}")
-        counts = (str(found["questions"]), str(found["samples"]))
+        missing = f" of {found['samples'] + found['missing_samples']}" if found["missing_samples"] else ""
+        counts = (str(found["questions"]), f"{found['samples']}{missing}")
         rows.append((name, f"{found['value']:.1%}", interval, *counts, *rates))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -21,17 +22,42 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.is_dir():
+            before = path.with_name(f".{path.name}.{os.getpid()}.before.tmp")
             if path.exists():
-                shutil.rmtree(path)
+                path.rename(before)
+            temporary.rename(path)
+            shutil.rmtree(before, ignore_errors=True)
         else:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse an output directory that could not be made, before hours are spent. Raises UserError."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise UserError(f"{option}: {existing} is not a directory; choose another")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"{option}: {existing} cannot be written; check its permissions or choose another directory")
+
+
+def sweep(directory: Path) -> None:
+    """Remove what a killed process left half-written in `directory`."""
+    for left in [*directory.glob(".*.tmp"), *directory.glob(".*.partial")]:
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename `path` to the first free path.1, path.2, ... and return that name."""
+    aside = next(name for n in itertools.count(1) if not (name := path.with_name(f"{path.name}.{n}")).exists())
+    path.rename(aside)
+    return aside
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,7 +74,7 @@ def write_json_lines(path: Path, records: Iterable[Any]) -> None:
 
 
 def json_line(record: Any) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def open_log(path: Path, records: Iterable[Any]) -> TextIO:

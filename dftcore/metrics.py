@@ -15,7 +15,7 @@ class MetricsLog:
     """metrics.jsonl of a run; opening it after `step` steps drops the records of later, undone steps."""
 
     def __init__(self, path: Path, step: int, total: int, description: str) -> None:
-        kept = [record for record in read_log(path) if record["step"] <= step]
+        kept = [record for record in read_log(path) if isinstance(record.get("step"), int) and record["step"] <= step]
         self.file = open_log(path, kept)
         self.progress = tqdm(
             total=total, initial=step, desc=description, unit="step", dynamic_ncols=True, smoothing=0.1

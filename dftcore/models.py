@@ -8,6 +8,8 @@ load_weights(module, directory, device)                                   # each
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from dftcore.data import chat
 from dftcore.data.batching import Batch
 from dftcore.distributed import local_rows, local_tensor
 from dftcore.errors import UserError
@@ -127,8 +130,15 @@ def build(config: Any) -> Any:
     """The model on the meta device, fp32, without memory; `load_weights` fills it."""
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    config = copy.deepcopy(config)  # from_config writes its dtype into the config that it is given
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except ValueError as error:
+        raise UserError(f"--model: {' '.join(str(error).split())[:300]}") from None
+    if not hasattr(model.base_model, "layers"):
+        raise UserError(f"--model: {type(model).__name__} has no list of decoder layers; use a Llama-like model")
+    return model
 
 
 def load_weights(module: LanguageModelLoss, directory: Path, device: torch.device) -> None:
@@ -161,7 +171,10 @@ def _open_safetensors(directory: Path, stack: ExitStack) -> dict[str, Any]:
     files = sorted(directory.glob("*.safetensors"))
     listed = directory / "model.safetensors.index.json"
     if listed.is_file():
-        files = [directory / name for name in sorted(set(json.loads(listed.read_text())["weight_map"].values()))]
+        try:
+            files = [directory / name for name in sorted(set(json.loads(listed.read_text())["weight_map"].values()))]
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise UserError(f"--model: {listed} is damaged; download the model again") from None
     if not files:
         raise UserError(f"--model: {directory} holds no .safetensors file; convert the weights to safetensors first")
     index = {}
@@ -174,31 +187,64 @@ def _open_safetensors(directory: Path, stack: ExitStack) -> dict[str, Any]:
     return index
 
 
-def gather(module: LanguageModelLoss, to_this_rank: bool) -> dict[str, Tensor]:
+def stop_ids(tokenizer: Any, directory: Path) -> list[int]:
+    """Every id that ends an answer: the tokenizer's, the generation config's, and the chat template's end of turn."""
+    from transformers import GenerationConfig
+
+    ids = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(chat.end_token(tokenizer))}
+    if (directory / "generation_config.json").is_file():
+        configured = GenerationConfig.from_pretrained(directory).eos_token_id
+        ids.update(configured if isinstance(configured, list) else [configured])
+    return sorted(ids - {None})
+
+
+def fingerprint(directory: Path, blocks: int = 64, block_size: int = 1 << 16) -> str:
+    """A digest of the weights in this directory, from evenly spaced blocks of each file."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            for block in range(blocks):
+                file.seek(block * max(0, size - block_size) // (blocks - 1))
+                digest.update(file.read(block_size))
+    return digest.hexdigest()[:16]
+
+
+def gather(module: LanguageModelLoss, dtype: torch.dtype, to_this_rank: bool) -> dict[str, Tensor]:
     """The whole parameters by their Hugging Face names, on the CPU; all ranks call it, those not asked for get {}."""
     state = {}
     with torch.no_grad():
         for name, parameter in module.language_model.named_parameters():
             whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
             if to_this_rank:
-                state[name] = whole.to("cpu", copy=True)
+                state[name] = whole.to("cpu", dtype, copy=True)
     return state
 
 
-def export(state: dict[str, Tensor], config: Any, tokenizer: Any, path: Path) -> None:
+def stored_dtype(config: Any) -> torch.dtype:
+    """The dtype that the weights of this model are stored in; what training started from, it ends in."""
+    return config.dtype or torch.float32
+
+
+def export(state: dict[str, Tensor], source: Path, tokenizer: Any, path: Path) -> None:
     """Write whole parameters as a Hugging Face directory that `from_pretrained` loads, all of it or nothing.
 
-    Weights are stored in the dtype of the model that training started from.
+    Configuration, dtype and generation settings are those of `source`, the model that training started from; the token
+    that ends a turn of the chat template is added to those that end generation.
     """
-    dtype = config.dtype or torch.float32
-    state = {name: tensor.to(dtype) for name, tensor in state.items()}
-    shell = build(config)
+    from transformers import GenerationConfig
+    from transformers.utils import logging
+
+    config = load_config(source)
+    dtype = stored_dtype(config)
+    shell = build(config).to(dtype)
     if config.tie_word_embeddings:
         head = next(name for name in dict(shell.named_parameters(remove_duplicate=False)) if name not in state)
         state[head] = state[next(name for name in state if name.endswith("embed_tokens.weight"))]
-    shell.config.dtype = dtype
-    from transformers.utils import logging
-
+    if (source / "generation_config.json").is_file():
+        shell.generation_config = GenerationConfig.from_pretrained(source)
+    shell.generation_config.eos_token_id = stop_ids(tokenizer, source)
     logging.disable_progress_bar()
     with replacing(path) as temporary:
         shell.save_pretrained(temporary, state_dict=state)

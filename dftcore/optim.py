@@ -11,6 +11,8 @@ from torch import nn
 
 from dftcore.options import option
 
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
 
 @dataclass(frozen=True)
 class OptimizerOptions:
@@ -26,13 +28,26 @@ class OptimizerOptions:
 
 
 def adamw(module: nn.Module, options: OptimizerOptions) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
+    """AdamW whose moments exist before the first update, so that it can be saved at any time."""
+    optimizer = torch.optim.AdamW(
         module.parameters(),
         lr=options.lr,
         betas=(options.beta1, options.beta2),
         weight_decay=options.weight_decay,
         fused=True,
     )
+    for parameter in module.parameters():
+        device = parameter.to_local().device if hasattr(parameter, "to_local") else parameter.device
+        optimizer.state[parameter] = {
+            "step": torch.tensor(0.0, device=device),
+            **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
+        }
+    return optimizer
+
+
+def updates_done(optimizer: torch.optim.Optimizer) -> int:
+    """How many updates AdamW has applied; steps whose gradient was not finite are not among them."""
+    return int(next(iter(optimizer.state.values()))["step"])
 
 
 def learning_rate(options: OptimizerOptions, step: int, total: int) -> float:

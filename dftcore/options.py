@@ -80,6 +80,7 @@ def parse_options(config_type: type[Config], argv: Sequence[str], program: str, 
     found, rest = parser.parse_known_args(argv)
     if rest:
         flags = [spec.flag for spec in specs.values()] + ["--config", "--help"]
+        flags += [spec.flag.replace("--", "--no-", 1) for spec in specs.values() if spec.kind is bool]
         word = rest[0].partition("=")[0]
         if word.startswith("-"):
             raise UserError(f"unknown option {word}{nearest(word, flags)}")
@@ -170,8 +171,10 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
 
 def _convert(spec: _Spec, raw: Any, where: str) -> Any:
     """`raw` (text, or what YAML made of it) as the option's type, within its bounds."""
-    if raw is None or (spec.optional and raw == "none"):
-        if spec.optional:
+    if isinstance(raw, dict) or (isinstance(raw, list) and get_origin(spec.kind) is not tuple):
+        raise UserError(f"{where}: {raw!r} is not a single value")
+    if raw is None or raw == "" or (spec.optional and raw == "none"):
+        if spec.optional and raw != "":
             return None
         raise UserError(f"{where}: empty; give {_describe(spec)}")
     if get_origin(spec.kind) is tuple:

@@ -53,14 +53,15 @@ class HuggingFaceSampler:
         top_p: float,
         max_new_tokens: int,
     ) -> None:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, GenerationConfig
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         model: Any = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
+            directory, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
         self.model = model.to(device).eval()
+        self.model.generation_config = GenerationConfig()  # its own penalties and filters would change the distribution
         self.tokenizer, self.stop_ids, self.device = tokenizer, sorted(set(stop_ids)), device
         self.temperature, self.top_p, self.max_new_tokens = temperature, top_p, max_new_tokens
 
@@ -116,8 +117,9 @@ class _Draw:
             probability = probability.scatter(-1, order, ordered.masked_fill(beyond, 0.0))
         cumulated = probability.cumsum(-1)
         uniform = self.uniforms[input_ids.shape[1] - self.prompt_width].to(cumulated.dtype).unsqueeze(-1)
-        drawn = torch.searchsorted(cumulated, uniform * cumulated[:, -1:], right=True)
-        drawn.clamp_(max=scores.shape[-1] - 1)
+        # Below 1 also after rounding to fp32, so that no token of probability 0 is drawn.
+        threshold = (uniform * cumulated[:, -1:]).minimum(torch.nextafter(cumulated[:, -1:], cumulated.new_zeros(())))
+        drawn = torch.searchsorted(cumulated, threshold, right=True)
         return torch.full_like(scores, -torch.inf).scatter_(-1, drawn, 0.0)
 
 

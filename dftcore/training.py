@@ -8,7 +8,6 @@ the factor `world.size`.
 from __future__ import annotations
 
 import math
-import shutil
 import signal
 import time
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from dftcore.data import batching, chat, sources
 from dftcore.data.documents import IGNORE, Documents, tokenise
 from dftcore.distributed import World, agree, barrier, process_group, shard, sum_over_ranks
 from dftcore.errors import UserError
-from dftcore.files import write_text
+from dftcore.files import check_writable, set_aside, sweep, write_text
 from dftcore.metrics import MetricsLog, finite
 from dftcore.objectives import Objective
 from dftcore.optim import OptimizerOptions, adamw, learning_rate
@@ -66,7 +65,7 @@ class RunOptions:
     reshard: bool = option(True, "free gathered layers between forward and backward: less memory, more traffic")
     epochs: float = option(1.0, "passes over the data", above=0)
     max_steps: int | None = option(None, "stop after so many optimizer steps; none: as --epochs says", minimum=1)
-    seed: int = option(0, "of the data order and sample", minimum=0)
+    seed: int = option(0, "of the data order and sample", minimum=0, maximum=2**63 - 1)
     save_every: int = option(100, "steps between checkpoints; 0: only at the end", minimum=0)
     keep_checkpoints: int = option(2, "newest checkpoints kept", minimum=1)
     resume: bool = option(True, "go on from the run directory's newest checkpoint")
@@ -123,6 +122,9 @@ class _StopFlag:
 def train(options: TrainOptions) -> Path:
     """Run or resume the training that `options` describe; returns the exported model's directory, <output>/final."""
     objective = Objective.parse(options.objective.objective, options.objective.objective_args)
+    if objective.name == "unlikelihood":
+        raise UserError("--objective: unlikelihood lowers the probability of marked tokens; data rows carry no marks")
+    check_writable(options.run.output, "--output")
     columns = sources.parse_columns(options.data.columns)
     source = sources.find_source(options.data.data, options.data.split)
     directory = models.find_model(options.model.model)
@@ -173,9 +175,11 @@ def _run(
     step = 0
     if start is not None:
         step = checkpoint.describe(start)["step"]
-        checkpoint.load(start, module, optimizer, step)
+        checkpoint.load(start, module, optimizer)
     log = None
     if world.is_first:
+        sweep(run.output)
+        sweep(run.output / "checkpoints")
         write_text(run.output / "config.yaml", to_yaml(options))
         log = MetricsLog(run.output / "metrics.jsonl", step, total, f"{objective.name} {run.output.name}")
         log.note(
@@ -186,9 +190,9 @@ def _run(
     finally:
         if log:
             log.close()
-    state = models.gather(module, world.is_first)
+    state = models.gather(module, models.stored_dtype(config), world.is_first)
     if world.is_first:
-        models.export(state, config, tokenizer, run.output / "final")
+        models.export(state, directory, tokenizer, run.output / "final")
     barrier()
 
 
@@ -212,16 +216,19 @@ def export_checkpoint(options: ExportOptions) -> None:
     step = options.step or max(found)
     if step not in found:
         raise UserError(f"--step: {options.run} has no checkpoint of step {step}; there are {sorted(found)}")
-    before = yaml.safe_load((options.run / "config.yaml").read_text(encoding="utf-8"))
-    directory = models.find_model(before["model"])
-    state = checkpoint.parameters(found[step])
-    prefix = "language_model."
-    models.export(
-        {name.removeprefix(prefix): tensor for name, tensor in state.items()},
-        models.load_config(directory),
-        chat.load_tokenizer(str(directory), before["chat_template"]),
-        options.output,
-    )
+    if options.output.exists():
+        raise UserError(f"--output: {options.output} exists already; nothing is overwritten, choose another directory")
+    try:
+        before = yaml.safe_load((options.run / "config.yaml").read_text(encoding="utf-8"))
+        name, template = before["model"], before["chat_template"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        raise UserError(f"--run: {options.run}/config.yaml is missing or damaged") from None
+    directory = models.find_model(name)
+    tokenizer = chat.load_tokenizer(str(directory), template)
+    dtype, prefix = models.stored_dtype(models.load_config(directory)), "language_model."
+    whole = checkpoint.parameters(found[step])
+    state = {name.removeprefix(prefix): tensor.to(dtype) for name, tensor in whole.items()}
+    models.export(state, directory, tokenizer, options.output)
     print(f"step {step} of {options.run} is now in {options.output}")
 
 
@@ -292,16 +299,8 @@ def _gradients(
     module: models.LanguageModelLoss, passes: list[batching.Batch], world: World
 ) -> tuple[dict[str, float], int]:
     """Accumulate the step's gradient; the sums over all ranks, and the tokens that were processed."""
-    counts = torch.tensor(
-        [
-            sum(int((batch.targets != IGNORE).sum()) for batch in passes),
-            sum(
-                int(batch.input_ids.numel() if batch.attention_mask is None else batch.attention_mask.sum())
-                for batch in passes
-            ),
-        ],
-        device=world.device,
-    )
+    learned = sum(int((batch.targets != IGNORE).sum()) for batch in passes)
+    counts = torch.tensor([learned, sum(batch.tokens for batch in passes)], device=world.device)
     targets, tokens = sum_over_ranks(counts).tolist()
     sums = torch.zeros(len(models.SUMS), dtype=torch.float64, device=world.device)
     for batch in passes:
@@ -334,19 +333,15 @@ def _record(
 
 
 def _find_start(run: RunOptions, fingerprint: dict[str, Any], world: World) -> Path | None:
-    """The checkpoint to go on from. A run directory that holds another run is set aside, never overwritten."""
+    """The checkpoint to go on from. A run that cannot be gone on with is set aside, never overwritten."""
     found = checkpoint.complete(run.output / "checkpoints")
+    leftover = (run.output / "final").exists() or (run.output / "metrics.jsonl").exists()
     barrier()  # every rank has looked before any moves something
-    if not run.resume:
-        if world.is_first and run.output.exists() and any(run.output.iterdir()):
-            aside = next(
-                path for n in range(1, 10_000) if not (path := run.output.with_name(f"{run.output.name}.{n}")).exists()
-            )
-            shutil.move(run.output, aside)
-            print(f"--no-resume: the run that was in {run.output} is now in {aside}")
+    if not run.resume or not found:
+        if world.is_first and leftover:
+            why = "--no-resume" if not run.resume else "no checkpoint to go on from"
+            print(f"{why}: the run that was in {run.output} is now in {set_aside(run.output)}")
         barrier()
-        return None
-    if not found:
         return None
     before = checkpoint.describe(found[-1])["run"]
     changed = [key for key in fingerprint if before.get(key) != fingerprint[key]]

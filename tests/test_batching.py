@@ -48,30 +48,35 @@ def test_dealing_loses_nothing_and_keeps_ranks_in_step(lengths, ranks, micro_bat
     indices = list(range(len(lengths)))
     passes = deal(indices, np.array(lengths), ranks, micro_batch_size, 50, packing)
     assert len({len(own) for own in passes}) == 1
-    assert sorted(i for own in passes for group in own for i in group) == indices
-    for group in (group for own in passes for group in own):
-        if packing:
-            assert sum(lengths[i] for i in group) <= micro_batch_size * 50
-        else:
-            assert len(group) <= micro_batch_size
+    assert sorted(i for own in passes for rows in own for row in rows for i in row) == indices
+    assert all(len(rows) <= micro_batch_size for own in passes for rows in own)
+    for row in (row for own in passes for rows in own for row in rows):
+        assert sum(lengths[i] for i in row) <= 50 if packing else len(row) == 1
+
+
+def test_no_rank_idles_while_others_work():
+    passes = deal(range(32), np.full(32, 10), ranks=8, micro_batch_size=8, max_length=50, packing=False)
+    assert [[len(rows) for rows in own] for own in passes] == [[4]] * 8
 
 
 def test_packed_passes_are_balanced():
     lengths = np.random.default_rng(0).integers(20, 400, 256)
-    loads = [sum(lengths[i] for i in group) for own in deal(range(256), lengths, 4, 1, 2048, True) for group in own]
+    passes = deal(range(256), lengths, 4, 1, 2048, True)
+    loads = [sum(lengths[i] for i in row) for own in passes for rows in own for row in rows]
     assert max(loads) - min(loads) < 0.02 * max(loads)
 
 
 def test_collate_packed_restarts_positions_and_has_no_mask():
-    batch = collate(documents_of([3, 2]), [1, 0], packing=True, pad_token_id=9)
+    batch = collate(documents_of([3, 2, 4]), [[1, 0], [2]], packing=True, pad_token_id=9)
     assert batch.attention_mask is None
-    assert batch.input_ids.tolist() == [[3, 4, 0, 1, 2]]
-    assert batch.position_ids.tolist() == [[0, 1, 0, 1, 2]]
-    assert batch.targets.tolist() == [[1003, 1004, 1000, 1001, 1002]]
+    assert batch.input_ids.tolist() == [[3, 4, 0, 1, 2], [5, 6, 7, 8, 9]]
+    assert batch.position_ids.tolist() == [[0, 1, 0, 1, 2], [0, 1, 2, 3, 0]]
+    assert batch.targets.tolist() == [[1003, 1004, 1000, 1001, 1002], [1005, 1006, 1007, 1008, IGNORE]]
+    assert batch.tokens == 9
 
 
 def test_collate_padded_masks_padding_and_labels():
-    batch = collate(documents_of([3, 2]), [1, 0], packing=False, pad_token_id=9)
+    batch = collate(documents_of([3, 2]), [[1], [0]], packing=False, pad_token_id=9)
     assert batch.input_ids.tolist() == [[3, 4, 9], [0, 1, 2]]
     assert batch.attention_mask is not None
     assert batch.attention_mask.tolist() == [[1, 1, 0], [1, 1, 1]]

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import TEMPLATE, make_tokenizer
+from support import TEMPLATE, make_tokenizer
 
 from dftcore.data import chat
 from dftcore.data.documents import IGNORE, encode_conversations, tokenise
@@ -61,7 +61,25 @@ def test_plain_templates_open_with_one_bos_and_end_with_eos(tmp_path, name):
     tokens, _ = encode_conversations(tokenizer, [[USER, ANSWER]]).document(0)
     assert tokens.tolist().count(tokenizer.bos_token_id) == 1
     assert tokens[-1] == tokenizer.eos_token_id
-    assert supervised_text(tokenizer, [USER, ANSWER]) == "It is 5.<|im_end|>"
+    assert supervised_text(tokenizer, [USER, ANSWER]) == " It is 5.<|im_end|>", "the space belongs to the answer"
+
+
+def test_a_template_that_alters_the_answer_is_refused(tmp_path):
+    make_tokenizer(tmp_path, template=TEMPLATE.replace("m['content']", "m['content'].split('</think>')[-1]"))
+    tokenizer = chat.load_tokenizer(str(tmp_path))
+    with pytest.raises(UserError, match="alters the answer"):
+        supervised_text(tokenizer, [USER, {"role": "assistant", "content": "2 and 3 </think> 5"}])
+
+
+def test_line_separators_inside_a_string_do_not_end_a_row(tokenizer, tmp_path):
+    row = {"problem": "2 \u2028 3 \x85?", "solution": "5."}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n")
+    assert find_source(str(tmp_path / "rows.jsonl")).rows() == [row]
+
+
+def test_a_mistyped_split_of_a_directory_is_refused(problems):
+    with pytest.raises(UserError, match="did you mean train"):
+        find_source(str(problems), "trian")
 
 
 def test_a_template_without_an_end_token_gets_one(tmp_path):
@@ -139,7 +157,9 @@ def test_columns_are_mapped():
     ("text", "line"),
     [
         ('{"question": "q", "solution": "s"}\n', "row 1: no column 'problem' among 'question', 'solution'; map it"),
-        ('{"problem": "q", "solution": ""}\n', "column 'solution' is not text or is empty"),
+        ('{"problem": "q", "solution": ""}\n', "has an answer token"),
+        ('{"problem": "q", "solution": 5}\n', "column 'solution' is not text"),
+        ('{"problem": "q", "solution": "\\ud800"}\n', "column 'solution' is not valid Unicode"),
         ('{"problem": "q", "solution": "s"}\n{"problem"\n', "line 2 is not JSON"),
         ("[1, 2]\n", "row 1 is not a JSON object"),
         ("", "no rows"),

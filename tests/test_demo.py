@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import Finished
+from support import Finished
 
 SMALL = {"examples": 12, "questions": 3, "batch_size": 6, "max_new_tokens": 6, "ranks": 1, "dtype": "float32"}
 

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, torchrun
+from support import ROOT, torchrun
 
 from dftcore.data import chat
 from dftcore.files import read_log
@@ -60,6 +60,19 @@ def test_tokens_are_drawn_from_the_softmax():
     expected = torch.softmax(scores[0] / 0.7, -1) * count
     chi_square = ((torch.bincount(picked, minlength=5) - expected) ** 2 / expected).sum()
     assert chi_square < 18.5  # 99.9 % of chi-square with 4 degrees of freedom
+
+
+def test_a_token_of_probability_zero_is_never_drawn():
+    scores = torch.tensor([[0.0, 0.0, -torch.inf, -torch.inf]])
+    almost_one = torch.tensor([[1.0 - 2**-53]], dtype=torch.float64)
+    assert _Draw(almost_one, 0, 1.0, 1.0)(torch.zeros(1, 0), scores).argmax(-1).item() == 1
+
+
+def test_the_models_own_penalties_do_not_change_the_distribution(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    settings = {"eos_token_id": 2, "repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_new_tokens": 9}
+    (tmp_path / "model/generation_config.json").write_text(json.dumps(settings))
+    assert sampler(tmp_path / "model").sample(REQUESTS) == sampler(tiny_model).sample(REQUESTS)
 
 
 def test_top_p_keeps_the_smallest_set_that_reaches_it():
@@ -171,7 +184,8 @@ def test_a_killed_evaluation_resumes_to_the_same_result(unbroken, program, tiny_
     assert drawn(output) == drawn(unbroken)
 
 
-def test_grading_again_needs_no_model(unbroken, program, problems, tmp_path):
+def test_grading_again_needs_no_model(unbroken, program, problems, tmp_path, monkeypatch):
+    monkeypatch.setattr("dftcore.evaluation.HuggingFaceSampler", None)
     shutil.copytree(unbroken, tmp_path / "run")
     records = read_log(tmp_path / "run/samples.jsonl")
     stripped = [{k: v for k, v in r.items() if k not in ("extracted", "correct", "check_status")} for r in records]
@@ -183,6 +197,46 @@ def test_grading_again_needs_no_model(unbroken, program, problems, tmp_path):
     done = program("evaluate.py", "--grade-only", **options)
     assert done.status == 0, done.err
     assert sum(r["correct"] for r in read_log(tmp_path / "run/samples.jsonl")) >= 1
+
+
+def test_new_weights_in_the_same_place_do_not_reuse_old_samples(unbroken, program, tiny_model, problems, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model, output = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(tiny_model, model)
+    options = evaluate_options(model, problems, output)
+    assert program("evaluate.py", **options).status == 0
+    state = {name: tensor + 0.01 for name, tensor in load_file(model / "model.safetensors").items()}
+    save_file(state, model / "model.safetensors", metadata={"format": "pt"})
+    assert "drawn before the model's weights changed" in program("evaluate.py", **options).refusal
+    done = program("evaluate.py", "--no-resume", **options)
+    assert done.status == 0, done.err
+    assert drawn(output) != drawn(unbroken)
+    assert (output / "samples.jsonl.1").is_file(), "the old samples are set aside"
+
+
+def test_other_questions_of_the_same_name_do_not_reuse_old_samples(unbroken, program, tiny_model, tmp_path):
+    from dftcore.data.problems import write_problems
+
+    shutil.copytree(unbroken, tmp_path / "run")
+    write_problems(tmp_path / "test.jsonl", "test", 12, (1, 2), seed=4)
+    rows = [json.loads(line) for line in (tmp_path / "test.jsonl").read_text().splitlines()]
+    rows = [{**row, "id": row["id"].replace("test-4", "test-3")} for row in rows]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = evaluate_options(tiny_model, tmp_path, tmp_path / "run")
+    assert "changed; choose another --output" in program("evaluate.py", **options).refusal
+
+
+def test_an_unfinished_evaluation_says_how_much_is_missing(unbroken, program, tiny_model, problems, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    lines = (tmp_path / "run/samples.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "run/samples.jsonl").write_text("".join(lines[:7]))
+    done = program("evaluate.py", "--grade-only", **evaluate_options(tiny_model, problems, tmp_path / "run"))
+    assert done.status == 0, done.err
+    assert "7 of 24" in done.out
+    found = json.loads((tmp_path / "run/results.json").read_text())
+    assert found["benchmarks"]["test"]["missing_samples"] == 17
+    assert found["label_statistics"]["tokens"] > 0, "measured before, not lost"
 
 
 def test_samples_of_other_settings_are_never_mixed(unbroken, program, tiny_model, problems):

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, make_tokenizer
 from safetensors.torch import load_file, save_file
+from support import make_model, make_tokenizer
 
 from dftcore import models
 from dftcore.data import chat
@@ -61,7 +61,7 @@ def test_tied_parameters_stay_one(tied_model):
 @pytest.mark.parametrize("objective", ["sft", "dft"])
 def test_packed_equals_padded_equals_separate_documents(directory, objective):
     module, documents = loaded(directory, objective), some_documents()
-    everything = list(range(len(documents)))
+    together, apart = [list(range(len(documents)))], [[i] for i in range(len(documents))]
 
     def gradient(groups, packing):
         module.zero_grad()
@@ -72,8 +72,9 @@ def test_packed_equals_padded_equals_separate_documents(directory, objective):
             total += loss.item()
         return total, torch.cat([p.grad.flatten() for p in module.parameters()])
 
-    alone, alone_gradient = gradient([[i] for i in everything], packing=True)
-    for groups, packing in (([everything], True), ([everything], False), ([everything, []], True)):
+    alone, alone_gradient = gradient([[row] for row in apart], packing=True)
+    two_rows = [[0, 1], [2, 3]]
+    for groups, packing in (([together], True), ([apart], False), ([together, []], True), ([two_rows], True)):
         loss, grad = gradient(groups, packing)
         assert loss == pytest.approx(alone, rel=2e-6)
         assert (grad - alone_gradient).norm() < 2e-6 * alone_gradient.norm()
@@ -81,7 +82,7 @@ def test_packed_equals_padded_equals_separate_documents(directory, objective):
 
 def test_the_loss_is_the_formula_on_the_models_own_logits(tiny_model):
     module, documents = loaded(tiny_model, "dft"), some_documents()
-    batch = collate(documents, [0, 1, 2, 3], packing=False, pad_token_id=0)
+    batch = collate(documents, [[0], [1], [2], [3]], packing=False, pad_token_id=0)
     logits = module.language_model(batch.input_ids, attention_mask=batch.attention_mask).logits.double()
     valid = batch.targets >= 0
     logprob = logits.log_softmax(-1)[valid].gather(-1, batch.targets[valid][:, None])[:, 0]
@@ -114,7 +115,25 @@ def _export_sharded(directory, path, world):
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(1)
-    models.export(models.gather(module, True), config, chat.load_tokenizer(str(directory)), path)
+    state = models.gather(module, models.stored_dtype(config), True)
+    models.export(state, directory, chat.load_tokenizer(str(directory)), path)
+
+
+def test_export_keeps_the_sources_dtype_and_generation_settings(tiny_model, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    source = tmp_path / "source"
+    shutil.copytree(tiny_model, source)
+    AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16).save_pretrained(source)
+    settings = {"eos_token_id": [0, 1], "repetition_penalty": 1.5}
+    (source / "generation_config.json").write_text(json.dumps(settings))
+    with process_group() as world:
+        _export_sharded(source, tmp_path / "final", world)
+    assert {t.dtype for t in load_file(tmp_path / "final/model.safetensors").values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "final/config.json").read_text())["dtype"] == "bfloat16"
+    written = json.loads((tmp_path / "final/generation_config.json").read_text())
+    assert written["repetition_penalty"] == 1.5
+    assert written["eos_token_id"] == [0, 1, 2], "the chat template's end of turn is added"
 
 
 def damaged_copy(directory, tmp_path, change):

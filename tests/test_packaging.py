@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 # transformers probes for the package `kernels` on import; ours must neither shadow it nor be taken for it.
 CODE = """

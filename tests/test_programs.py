@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, make_model, make_tokenizer
+from support import ROOT, make_model, make_tokenizer
 
 
 def options(model, problems, output, /, **changes):
@@ -41,6 +41,10 @@ def options(model, problems, output, /, **changes):
         ({"chat_template": "user-asistant"}, "did you mean user-assistant?"),
         ({"max_length": 3}, "no row of"),
         ({"config": "absent.yaml"}, "--config: no file absent.yaml"),
+        ({"seed": 10**20}, "--seed: 100000000000000000000 is out of range"),
+        ({"data": ""}, "--data: empty"),
+        ({"objective": "unlikelihood"}, "data rows carry no marks"),
+        ({"no_resum": ""}, "did you mean --no-resume?"),
     ],
     ids=str,
 )
@@ -68,10 +72,9 @@ def test_a_torn_weight_file_is_refused(program, problems, tmp_path):
 
 def test_an_output_that_is_a_file_is_refused(program, tiny_model, problems, tmp_path):
     (tmp_path / "run").write_text("not a directory")
-    done = program("train.py", **options(tiny_model, problems, tmp_path / "run"))
-    assert done.status == 1
-    assert "check the path and its permissions" in done.err
-    assert "Traceback" not in done.err
+    for output in (tmp_path / "run", tmp_path / "run/below"):
+        assert "is not a directory" in program("train.py", **options(tiny_model, problems, output)).refusal
+    assert (tmp_path / "run").read_text() == "not a directory"
 
 
 @pytest.mark.parametrize("name", ["train.py", "evaluate.py", "demo", "export", "problems"])

@@ -1,6 +1,5 @@
 """The loop's promises: exact whatever the ranks and passes, resumable bit for bit, nothing half-written."""
 
-import json
 import os
 import shutil
 import signal
@@ -12,9 +11,10 @@ from itertools import pairwise
 import pytest
 import torch
 import yaml
-from conftest import ROOT, torchrun
 from safetensors.torch import load_file
+from support import ROOT, torchrun
 
+from dftcore import checkpoint
 from dftcore.files import read_log
 from dftcore.optim import OptimizerOptions, learning_rate
 
@@ -166,13 +166,17 @@ def test_a_signal_saves_says_so_and_the_run_goes_on(unbroken, program, tiny_mode
     assert column(tmp_path / "run", "loss") == column(unbroken, "loss")
 
 
-def test_a_checkpoint_of_one_rank_goes_on_with_two(unbroken, tiny_model, problems, tmp_path):
-    shutil.copytree(unbroken, tmp_path / "run")
+def test_a_checkpoint_of_one_rank_goes_on_with_two(unbroken, program, tiny_model, problems, tmp_path):
+    options = run_options(tiny_model, problems, tmp_path / "run", save_every=4, keep_checkpoints=9)
+    assert program("train.py", **options).status == 0
     shutil.rmtree(tmp_path / "run/final")
-    shutil.rmtree(tmp_path / "run/checkpoints/step-00000010")
-    done = torchrun(2, "train.py", **run_options(tiny_model, problems, tmp_path / "run"))
+    for late in ("step-00000008", "step-00000010"):
+        shutil.rmtree(tmp_path / "run/checkpoints" / late)
+    done = torchrun(2, "train.py", **options)
     assert done.status == 0, done.err
     assert column(tmp_path / "run", "loss") == pytest.approx(column(unbroken, "loss"), rel=1e-5)
+    for name, value in weights(unbroken).items():  # six updates after the resume: wrong moments would show
+        assert torch.allclose(value, weights(tmp_path / "run")[name], atol=2e-5), name
 
 
 def test_a_finished_run_says_so_and_changes_nothing(unbroken, program, tiny_model, problems):
@@ -213,6 +217,23 @@ def test_a_damaged_checkpoint_is_named_with_the_mend(unbroken, program, tiny_mod
     assert column(tmp_path / "run", "loss") == column(unbroken, "loss")
 
 
+def test_a_run_without_checkpoints_is_set_aside_not_overwritten(unbroken, program, tiny_model, problems, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    done = program("train.py", **run_options(tiny_model, problems, tmp_path / "run", objective="sft", max_steps=1))
+    assert done.status == 0, done.err
+    assert "no checkpoint to go on from" in done.out
+    assert weights(tmp_path / "run.1").keys() == weights(unbroken).keys()
+    assert column(tmp_path / "run.1", "loss") == column(unbroken, "loss")
+
+
+def test_export_never_replaces_a_directory(unbroken, program, tmp_path):
+    (tmp_path / "precious").mkdir()
+    refusal = program("export", run=unbroken, output=tmp_path / "precious").refusal
+    assert "exists already; nothing is overwritten" in refusal
+    assert (tmp_path / "precious").is_dir()
+
+
 def test_export_of_a_checkpoint_is_the_model_of_that_step(unbroken, program, tmp_path):
     done = program("export", run=unbroken, step=10, output=tmp_path / "out")
     assert done.status == 0, done.err
@@ -235,6 +256,7 @@ def test_a_gradient_that_is_not_finite_changes_no_weight_and_stops_in_the_end(pr
     records = read_log(tmp_path / "run/metrics.jsonl")
     assert len(records) == 10
     assert records[0]["loss"] is None
+    assert checkpoint.describe(tmp_path / "run/checkpoints/step-00000008")["updates"] == 0
     saved = load_file(tmp_path / "run/checkpoints/step-00000008/rank-0-of-1.safetensors")
     name = "model.embed_tokens.weight"
     assert torch.equal(saved[f"param/language_model.{name}"], state[name])
@@ -282,8 +304,3 @@ def test_a_really_full_disk(program, tiny_model, problems, tmp_path):
         assert not list(small.glob("run/checkpoints/step-*"))
     finally:
         subprocess.run(["umount", small], check=True)
-
-
-def test_metrics_are_json_lines(unbroken):
-    for line in (unbroken / "metrics.jsonl").read_text().splitlines():
-        json.loads(line)

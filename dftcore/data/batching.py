@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,12 +18,14 @@ from torch import Tensor
 
 from dftcore.data.documents import IGNORE, Documents
 
+Row = list[int]  # the documents that share a row
+
 
 @dataclass(frozen=True)
 class Batch:
     """One pass. input_ids, position_ids, targets: int64 [rows, T].
 
-    attention_mask is None for a packed row, whose documents are told apart by restarting position_ids (a mask of ones
+    attention_mask is None for packed rows, whose documents are told apart by restarting position_ids (a mask of ones
     would let them see each other), else int64 [rows, T], 1 on tokens.
     """
 
@@ -30,6 +33,7 @@ class Batch:
     position_ids: Tensor
     targets: Tensor
     attention_mask: Tensor | None
+    tokens: int  # of documents, padding left out
 
     def to(self, device: torch.device) -> Batch:
         mask = None if self.attention_mask is None else self.attention_mask.to(device, non_blocking=True)
@@ -38,6 +42,7 @@ class Batch:
             self.position_ids.to(device, non_blocking=True),
             self.targets.to(device, non_blocking=True),
             mask,
+            self.tokens,
         )
 
 
@@ -61,19 +66,18 @@ def _epoch_order(examples: int, seed: int, epoch: int) -> np.ndarray:
 
 def deal(
     indices: Sequence[int], lengths: np.ndarray, ranks: int, micro_batch_size: int, max_length: int, packing: bool
-) -> list[list[list[int]]]:
-    """passes[rank][i]: the documents of each pass, balanced by tokens; the number of passes is the same on all ranks.
+) -> list[list[list[Row]]]:
+    """passes[rank][i]: up to `micro_batch_size` rows of documents; the number of passes is the same on all ranks.
 
-    Packed passes hold up to micro_batch_size * max_length tokens, padded ones up to micro_batch_size documents.
+    Packed rows hold several documents, up to max_length tokens; otherwise each document is a row. Rows are spread
+    evenly, those of similar length together.
     """
     longest_first = sorted(indices, key=lambda index: (-int(lengths[index]), index))
-    if packing:
-        groups = _pack(longest_first, lengths, ranks, micro_batch_size * max_length)
-    else:
-        starts = range(0, len(longest_first), micro_batch_size)
-        groups = [list(longest_first[start : start + micro_batch_size]) for start in starts]
-    groups += [[] for _ in range(-len(groups) % ranks)]
-    return [groups[rank::ranks] for rank in range(ranks)]
+    rows = _pack(longest_first, lengths, ranks, max_length) if packing else [[index] for index in longest_first]
+    count = math.ceil(len(rows) / (micro_batch_size * ranks)) * ranks  # as few as hold all rows
+    bounds = [round(len(rows) * part / count) for part in range(count + 1)]
+    passes = [rows[start:stop] for start, stop in pairwise(bounds)]
+    return [passes[rank::ranks] for rank in range(ranks)]
 
 
 def _pack(longest_first: Sequence[int], lengths: np.ndarray, ranks: int, capacity: int) -> list[list[int]]:
@@ -93,24 +97,25 @@ def _pack(longest_first: Sequence[int], lengths: np.ndarray, ranks: int, capacit
         count += 1
 
 
-def collate(documents: Documents, indices: Sequence[int], packing: bool, pad_token_id: int) -> Batch:
-    """The tensors of one pass; without documents, one padding token that is nobody's target."""
-    if not indices:
-        one = torch.full((1, 1), pad_token_id)
-        return Batch(
-            one, torch.zeros_like(one), torch.full_like(one, IGNORE), None if packing else torch.ones_like(one)
-        )
-    pieces = [documents.document(index) for index in indices]
-    if packing:
-        tokens, targets = (torch.from_numpy(np.concatenate(part)).long()[None] for part in zip(*pieces, strict=True))
-        positions = torch.cat([torch.arange(len(piece)) for piece, _ in pieces])[None]
-        return Batch(tokens, positions, targets, None)
-    width = max(len(piece) for piece, _ in pieces)
+def collate(documents: Documents, rows: Sequence[Row], packing: bool, pad_token_id: int) -> Batch:
+    """The tensors of one pass; without rows, one padding token that is nobody's target.
+
+    Every document starts at position 0; so does the padding behind the last one, which keeps it apart when packed.
+    """
+    pieces = [[documents.document(index) for index in row] for row in rows] or [[]]
+    width = max(1, *(sum(len(tokens) for tokens, _ in row) for row in pieces))
     shape = (len(pieces), width)
     input_ids, targets = torch.full(shape, pad_token_id), torch.full(shape, IGNORE)
-    mask = torch.zeros(shape, dtype=torch.int64)
-    for row, (piece, labels) in enumerate(pieces):
-        input_ids[row, : len(piece)] = torch.from_numpy(piece)
-        targets[row, : len(piece)] = torch.from_numpy(labels)
-        mask[row, : len(piece)] = 1
-    return Batch(input_ids, torch.arange(width).expand(shape), targets, mask)
+    positions, mask = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+    for row, members in enumerate(pieces):
+        start = 0
+        for tokens, labels in members:
+            span = slice(start, start + len(tokens))
+            input_ids[row, span] = torch.from_numpy(tokens)
+            targets[row, span] = torch.from_numpy(labels)
+            positions[row, span] = torch.arange(len(tokens))
+            mask[row, span] = 1
+            start += len(tokens)
+        positions[row, start:] = torch.arange(width - start)
+    tokens_in = int(mask.sum())
+    return Batch(input_ids, positions, targets, None if packing else mask, tokens_in)

@@ -21,13 +21,13 @@ PLAIN_TEMPLATES = {
         "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] + '\n\n' }}"
         "{% elif m['role'] == 'user' %}{{ 'User: ' + m['content'] + '\n\n' }}"
         "{% else %}{{ 'Assistant: ' + m['content'] + eos_token }}{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
+        "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
     ),
     "problem-solution": (
         "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}"
         "{{ 'Solution: ' + m['content'] + eos_token }}"
         "{% else %}{{ 'Problem: ' + m['content'] + '\n\n' }}{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}{{ 'Solution: ' }}{% endif %}"
+        "{% if add_generation_prompt %}{{ 'Solution:' }}{% endif %}"
     ),
 }
 
@@ -79,7 +79,7 @@ def render(tokenizer: Any, messages: Sequence[dict[str, str]], *, prompt: bool) 
 
 def segments(tokenizer: Any, messages: Sequence[dict[str, str]], where: str) -> list[Segment]:
     """The conversation cut into prompt and answer stretches, one pair for every assistant turn."""
-    if not any(turn["role"] == "assistant" for turn in messages):
+    if messages and not any(turn["role"] == "assistant" for turn in messages):
         raise UserError(f"{where}: no assistant turn to learn from")
     found: list[Segment] = []
     done = ""
@@ -103,7 +103,12 @@ def segments(tokenizer: Any, messages: Sequence[dict[str, str]], where: str) -> 
 
 def _through_end_token(rendered: str, content: str, tokenizer: Any) -> str:
     """The answer cut just after its end-of-turn token (templates may add a newline); added where there is none."""
-    end_of_content = max(rendered.find(content.strip()), 0) + len(content.strip())
+    start = rendered.find(content.strip())
+    if start < 0:
+        raise UserError(
+            "the chat template alters the answer, so its tokens cannot be told; give another --chat-template"
+        )
+    end_of_content = start + len(content.strip())
     ends = [(rendered.find(token, end_of_content), token) for token in tokenizer.all_special_tokens]
     found = min(((position, token) for position, token in ends if position >= 0), default=None)
     return rendered[: found[0] + len(found[1])] if found else rendered.rstrip("\n") + tokenizer.eos_token

@@ -161,9 +161,8 @@ def _encode_rows(
         for number, row in group:
             where = f"{name}, row {number}"
             cut.append(chat.segments(tokenizer, to_messages(row, columns, where), where))
-        encoded = iter(
-            tokenizer([segment.text for parts in cut for segment in parts], add_special_tokens=False)["input_ids"]
-        )
+        texts = [segment.text for parts in cut for segment in parts]
+        encoded = iter(tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
         for parts in cut:
             ids = [next(encoded) for _ in parts]
             flags = [[segment.supervised] * len(piece) for segment, piece in zip(parts, ids, strict=True)]

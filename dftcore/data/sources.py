@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +52,12 @@ def find_source(data: str, split: str = "train", option: str = "--data") -> Sour
         return Source(data, (path,), split)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-        named = [file for file in files if file.stem.split("-")[0] == split]
+        splits = {file: re.split(r"[-_.]", file.stem)[0] for file in files}
+        named = [file for file in files if splits[file] == split]
         if not files:
             raise UserError(f"{option}: the directory {data} holds no {', '.join(SUFFIXES)} file")
+        if not named and set(splits.values()) & {"train", "test", "validation", "valid", "dev"}:
+            raise UserError(f"--split: {data} holds no {split!r} file{nearest(split, set(splits.values()))}")
         return Source(data, tuple(named or files), split)
     if path.suffix in SUFFIXES or data.startswith((".", "/", "~")) or data.count("/") != 1:
         raise UserError(f"{option}: no file or directory {data}; give a path that exists or a Hub id such as org/name")
@@ -75,7 +79,7 @@ def parse_columns(words: Sequence[str]) -> dict[str, str]:
 
 
 def to_messages(row: Row, columns: Mapping[str, str], where: str) -> list[dict[str, str]]:
-    """The conversation of one row. Raises UserError naming `where`, the wanted columns and those there are."""
+    """The conversation of one row, [] for an empty one. Raises UserError naming `where` and the columns."""
     problem, solution = columns.get("problem", "problem"), columns.get("solution", "solution")
     messages = columns.get("messages", "messages")
     if "messages" in columns or (messages in row and problem not in row):
@@ -92,8 +96,12 @@ def to_messages(row: Row, columns: Mapping[str, str], where: str) -> list[dict[s
                 f"{where}: no column {column!r} among {', '.join(map(repr, row))};"
                 " map it, e.g. --columns problem=question"
             )
-        if not isinstance(row[column], str) or not row[column].strip():
-            raise UserError(f"{where}: column {column!r} is not text or is empty")
+        if not isinstance(row[column], str):
+            raise UserError(f"{where}: column {column!r} is not text")
+        if not row[column].isascii() and any("\ud800" <= character <= "\udfff" for character in row[column]):
+            raise UserError(f"{where}: column {column!r} is not valid Unicode: it holds half of a surrogate pair")
+    if not row[problem].strip() or not row[solution].strip():
+        return []  # nothing to learn from; counted as skipped
     return [{"role": "user", "content": row[problem]}, {"role": "assistant", "content": row[solution]}]
 
 
@@ -111,7 +119,7 @@ def _read_file(path: Path) -> list[Row]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     rows = []
-    for number, line in enumerate(text.splitlines() if path.suffix == ".jsonl" else [text], 1):
+    for number, line in enumerate(text.split("\n") if path.suffix == ".jsonl" else [text], 1):
         if not line.strip():
             continue
         try:

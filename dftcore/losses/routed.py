@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dftcore.kernels.budget import BLOCK, DEFAULT_ERROR_BUDGET  # type: ignore[import-not-found]
+from dftcore.kernels.budget import BLOCK, DEFAULT_ERROR_BUDGET
 from dftcore.losses.reference import compute_dtype
 from dftcore.losses.routing import Routes, block_count, route
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dftcore.kernels.budget import (  # type: ignore[import-not-found]
+from dftcore.kernels.budget import (
     BINS,
     BINS_PER_OCTAVE,
     BLOCK,
@@ -49,7 +49,8 @@ def route(
         return Routes(torch.ones_like(log_mass, dtype=torch.bool), None)
     mass = log_mass.exp() * grad.unsqueeze(-1)
     octave = octave_of(grad)
-    bins = (mass.abs().log2_() - octave).mul_(BINS_PER_OCTAVE).add_(BINS - 1).ceil_().clamp_(0, BINS - 1).int()
+    place = (mass.abs().log2_() - octave).mul_(BINS_PER_OCTAVE).add_(BINS - 1).ceil_()
+    bins = place.nan_to_num_(nan=BINS - 1).clamp_(0, BINS - 1).int()  # what is not finite is kept, and so stays seen
     bins.scatter_(-1, (targets // BLOCK).unsqueeze(-1), BINS)  # above every cutoff
     counts = torch.bincount(bins.flatten(), minlength=BINS + 1)[:BINS]
     allowed = error_budget * 2.0 * (grad * torch.expm1(logprob)).abs().double().sum() / octave.double().exp2()

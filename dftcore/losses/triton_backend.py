@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from dftcore.kernels.budget import DEFAULT_ERROR_BUDGET  # type: ignore[import-not-found]
+from dftcore.kernels.budget import DEFAULT_ERROR_BUDGET
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -35,7 +35,7 @@ def token_logprobs(
     hidden and weight of different types are multiplied in the wider one. Ignored tokens get 0.
     """
     # Here, because Triton exists on Linux only.
-    from dftcore.kernels.token_logprobs import token_logprobs as fused  # type: ignore[import-not-found]
+    from dftcore.kernels.token_logprobs import token_logprobs as fused
 
     dtype = torch.promote_types(hidden.dtype, weight.dtype)
     logprob, *found = fused(

@@ -199,3 +199,14 @@ def test_200_training_steps_coincide_with_the_reference():
 def test_the_default_budget_is_documented_where_users_read_it():
     assert DEFAULT_ERROR_BUDGET == 2.0**-8
     assert "default 2^-8" in (linear_token_logprobs.__doc__ or "")
+
+
+def test_a_loss_that_is_not_finite_gives_gradients_that_say_so() -> None:
+    hidden, weight, targets = peaked_problem(torch.float32)
+    with torch.no_grad():
+        hidden[3, 0] = float("inf")
+    loss = linear_cross_entropy(hidden, weight, targets, "dft", backend="torch")
+    grad_hidden, grad_weight = torch.autograd.grad(loss, (hidden, weight))
+    assert not loss.isfinite()
+    assert not grad_hidden[3].isfinite().any()
+    assert not grad_weight.isfinite().all()

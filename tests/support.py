@@ -1,0 +1,86 @@
+"""What tests share beside fixtures: tiny models with a real tokenizer, and programs launched as a user does."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+VOCABULARY = 515  # odd on purpose: no tile or rank count divides it
+
+
+def make_tokenizer(directory: Path, template: str | None = TEMPLATE):
+    """A byte-level BPE tokenizer trained on generated problems; its end token is also its padding token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from dftcore.data.problems import generate
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((row["problem"] + row["solution"] for row in generate("train", 200)), trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
+    )
+    fast.chat_template = template
+    fast.save_pretrained(directory)
+    return fast
+
+
+def make_model(directory: Path, *, family: str = "llama", tied: bool = False, vocabulary: int = VOCABULARY) -> Path:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    shape = {
+        "vocab_size": vocabulary,
+        "hidden_size": 48,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": tied,
+    }
+    torch.manual_seed(0)
+    make_tokenizer(directory)
+    model = LlamaForCausalLM(LlamaConfig(**shape)) if family == "llama" else Qwen2ForCausalLM(Qwen2Config(**shape))
+    model.generation_config.eos_token_id = 2
+    model.save_pretrained(directory)
+    return directory
+
+
+@dataclass(frozen=True)
+class Finished:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def refusal(self) -> str:
+        """The one line of a refusal; fails when there is a traceback or more than that line."""
+        lines = [line for line in self.err.splitlines() if line.strip() and "it/s" not in line and "row/s" not in line]
+        assert self.status != 0, self.out
+        assert "Traceback" not in self.err
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+def torchrun(ranks: int, script: str, *words: str, timeout: float = 240, **options: object) -> Finished:
+    """The program as a user launches it, on `ranks` processes."""
+    flags = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    command = [sys.executable, *launcher, str(ROOT / script), *flags, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    return Finished(done.returncode, done.stdout, done.stderr)
