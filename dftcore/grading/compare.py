@@ -14,8 +14,10 @@ from itertools import pairwise
 
 from dftcore.grading.budget import Budget
 from dftcore.grading.equations import same_relations
+from dftcore.grading.exact import rational
 from dftcore.grading.matrices import as_matrix
 from dftcore.grading.nodes import (
+    DOTS,
     EMPTY,
     SCALARS,
     Based,
@@ -154,7 +156,9 @@ class Comparison:
             return self._decide(not both or self.same(left.content or EMPTY, right.content or EMPTY), "option letter")
         if right == Sym(left.letter):
             return self._decide(True, "option letter")
-        return left.content is not None and self._decide(self.same(left.content, right), "option content")
+        if left.content is None or isinstance(left.content, Sym):  # a letter after the option's is another option's
+            return False
+        return self._decide(self.same(left.content, right), "option content")
 
     def _others(self, left: Node, right: Node) -> bool | None:
         if isinstance(left, Words):
@@ -210,8 +214,7 @@ class Comparison:
                 values = tuple(item.value for item in right.items if isinstance(item, Named))
                 names = {item.name for item in right.items if isinstance(item, Named)}
                 return self._decide(len(names) == len(values) and self._in_order(left.items, values), "items in order")
-            loose = self.policy.tuples_as_sets
-            return self._decide(loose and self._same_members(SetOf(left.items), right), "members")
+            return self._decide(self.policy.tuples_as_sets and self._same_members(SetOf(left.items), right), "members")
         if isinstance(left, SetOf) and isinstance(right, (*SCALARS, Quantity)):
             single = len(left.items) == 1 and right != EMPTY
             return self._decide(single and self.same(left.items[0], right), "single member")
@@ -239,7 +242,10 @@ class Comparison:
             )
         if len(mine) != len(other):
             return False
-        if self.policy.ordered_lists or self._names_only_one(mine, other):
+        joiners = {getattr(left, "joiner", ""), getattr(right, "joiner", "")}
+        if joiners == {"and", "or"} and all(isinstance(item, Sym) for item in mine):
+            return False  # statements joined by different connectives
+        if self.policy.ordered_lists or DOTS in mine or self._names_only_one(mine, other):
             return self._in_order(mine, other)
         spare = Counter(other)
         spare.subtract(Counter(mine))
@@ -344,7 +350,17 @@ class Comparison:
             return self._decide(False, "different units")
         if self._scalars(scaled(percent, Fraction(1, 100)), number):
             return self._decide(True, "percent")
-        return self._decide(self.policy.percent != "exact" and self._scalars(percent, number), "percent sign left out")
+        left_out = self.policy.percent != "exact" and self._sign_left_out(percent, number)
+        return self._decide(left_out, "percent sign left out")
+
+    def _sign_left_out(self, percent: Node, number: Node) -> bool:
+        """Whether a number is a percentage without its sign. One up to 1 is a share already: 0.5 is 50 %, not 0.5 %."""
+        if self.policy.percent == "scale":
+            return self._scalars(percent, number)
+        if same_scalars(percent, number, self.policy, self.budget) != "exact value":
+            return False
+        value = rational(number, self.policy.limits, self.budget)
+        return value is not None and abs(value) > 1
 
     def _degrees(self, left: Node, first: Node, first_unit: str, right: Node, second: Node, second_unit: str) -> bool:
         """Degrees against an angle in radians, which shows a pi or an inverse function."""

@@ -30,7 +30,7 @@ from dftcore.grading.nodes import (
 )
 from dftcore.grading.operands import MAX_EXPONENT, STARTING_COMMANDS, Operands, is_integer, multiply
 from dftcore.grading.tokens import Token, Unreadable
-from dftcore.grading.units import is_unit_symbol, is_unit_word
+from dftcore.grading.units import SCALE_WORDS, is_unit_symbol, is_unit_word
 from dftcore.grading.vocabulary import CONSTANTS, DIVIDE, DOT_COMMANDS, FUNCTIONS, GREEK, NUMBER_SETS, TIMES, words
 
 _OPENING = frozenset({"(", "[", "{", "\\{", "|", "langle", "lfloor", "lceil", "lvert", "lVert", "vert"})
@@ -64,8 +64,16 @@ class Expressions(Operands):
                 terms.append(DOTS)
             else:
                 break
+        node = terms[0] if len(terms) == 1 else Add(tuple(map(self.scalar, terms)))
+        if self.at("over", "choose"):  # these split everything around them, sums included
+            name = self.take().text
+            below = self.scalar(self.additive())
+            node = multiply(self.scalar(node), Pow(below, MINUS_ONE)) if name == "over" else self._chosen(node, below)
         self.depth -= 1
-        return terms[0] if len(terms) == 1 else Add(tuple(map(self.scalar, terms)))
+        return node
+
+    def _chosen(self, count: Node, chosen: Node) -> Node:
+        return Func("binom", (self.scalar(count), chosen))
 
     def sign(self) -> Node | None:
         """A run of signs: None for plus."""
@@ -162,7 +170,7 @@ class Expressions(Operands):
     def _is_unit(self, token: Token, left: Node) -> bool:
         if isinstance(left, Sym):
             return False
-        if self.is_unit_quotient(token, left):
+        if self.is_unit_quotient(token, left) or token.text.lower() in SCALE_WORDS:
             return True
         if len(token.text) > 3 and isinstance(left, Num) and token.text.islower() and not self._is_mathematics(token):
             return True

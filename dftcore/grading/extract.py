@@ -73,8 +73,21 @@ _LABELS = words(
 )
 _QED = words(r"\blacksquare \square \Box \qed \QED")
 _REMARK = re.compile(
-    r"\s*\((?:since|or|because|as|about|approximately|approx|where|when|if|i\.e\.|for)\b[^()]{0,200}\)"
+    r"\s*\((?:since|because|as|or about|or approximately|about|approximately|approx|where|when|if|i\.e\.|for)"
+    r"\b[^()]{0,200}\)"
 )
+_ALTERNATIVE = re.compile(r"(?<!\s)\s*\(or\s+([^()]{1,200})\)")
+# Words right before a value that make another one of it: "not 5", "isn't $5$", "negative 5".
+_REVERSING = re.compile(
+    r"(?:\b(?:not|never|cannot|negative|minus|neither|nor|except)|n't)(?:\s+(?:be|equal|equals|to|the|a))*[\s$\\(\[{*]*$",
+    re.IGNORECASE,
+)
+# A short answer that starts with these states a bound or a denial, not a value.
+_BOUNDING = re.compile(
+    r"(?:not|negative|minus|at least|at most|(?:more|less|greater|fewer|smaller|larger) than|up to)\s", re.IGNORECASE
+)
+_HEDGED = re.compile(r"\b(?:maybe|perhaps|possibly|(?:could|might|may) (?:also )?be)\b[\s$\\(]*-?\d", re.IGNORECASE)
+_SHORT_ANSWER = 60
 _OPTION = re.compile(r"\(?([A-H])\)?(?=\s*(?:$|[.,;:]|because\b|since\b|as\b|for\b))")
 _JOINING = frozenset(["and", "or", "in"])
 # Words, then a value: "he pays 10", "giving $x = 5$", but not "odd $n$" or "Area = 5".
@@ -129,11 +142,19 @@ def find_answer(text: str, last_number: bool = False) -> Found:
             statement = _statement(tail[anchored:])
             if statement:
                 return Found(statement, "anchor")
-    if len(text) <= _LONGEST_WHOLE and is_whole(plain := _REMARK.sub("", text)):
+    if len(text) <= _LONGEST_WHOLE and is_whole(plain := _without_remarks(text)):
         return Found(plain.strip() or None, "whole")
+    if len(text) <= _SHORT_ANSWER and _BOUNDING.match(text.strip()):
+        return Found(text.strip(), "text")
     if last_number:
         return _last_number(tail) or Found(text.strip(), "text")
     return _last_clause(tail) or _last_value(tail) or Found(text.strip() or None, "text")
+
+
+def _without_remarks(text: str) -> str:
+    """The text without explanations in brackets; a second form, as in ``1/2 (or 0.5)``, stays to be compared too."""
+    text = _REMARK.sub("", text)
+    return _ALTERNATIVE.sub(r" or \1", text) if "(or" in text else text
 
 
 def _tail(text: str) -> str:
@@ -225,14 +246,14 @@ def _boxed_at(text: str, start: int) -> tuple[str, int] | None:
 def _statement(rest: str) -> str | None:
     """The answer at the start of what follows a marker or an anchor."""
     rest = _SPECIAL.split(rest[:_LONGEST_SENTENCE], maxsplit=1)[0]
-    rest = _LEADING_FILLER.sub("", _REMARK.sub("", rest))
+    rest = _LEADING_FILLER.sub("", _without_remarks(rest))
     spans = _spans(rest)
     span = spans[0] if spans and spans[0].start == 0 else None
     sentence = rest[: _sentence_end(rest, span.end if span else 0)].strip()
     sentence = sentence.replace("**", "").strip().rstrip(".")
     if not sentence:
         return None
-    if sentence.lower().startswith("not "):
+    if _BOUNDING.match(sentence) or _HEDGED.search(sentence):
         return sentence
     number = _NUMBER.match(sentence)
     if number and number.group() and _goes_on_in_words(sentence[number.end() :]):
@@ -317,12 +338,16 @@ def _last_clause(text: str) -> Found | None:
 
 
 def _last_value(text: str) -> Found | None:
-    """The last mathematics or the last number, whichever ends later."""
+    """The last mathematics or the last number, whichever ends later; none when the words before it reverse it."""
     spans = [span for span in _spans(text) if _is_mathematics(span, text)]
-    number = _last_number(text)
-    if spans and (number is None or _last_number(text[spans[-1].end :]) is None):
-        return Found(spans[-1].inside.strip(), "last mathematics")
-    return number
+    number = _last_number_match(text)
+    if spans and (number is None or number.start() < spans[-1].end):
+        start, found = spans[-1].start, Found(spans[-1].inside.strip(), "last mathematics")
+    elif number is not None:
+        start, found = number.start(), Found(number.group().strip(), "last number")
+    else:
+        return None
+    return None if _REVERSING.search(text[max(start - 40, 0) : start]) else found
 
 
 def _is_mathematics(span: Span, text: str) -> bool:
@@ -336,8 +361,13 @@ def _is_mathematics(span: Span, text: str) -> bool:
 
 
 def _last_number(text: str) -> Found | None:
+    match = _last_number_match(text)
+    return Found(match.group().strip(), "last number") if match else None
+
+
+def _last_number_match(text: str) -> re.Match[str] | None:
     last = None
     for match in _NUMBER.finditer(text):
         if match.group():
-            last = match.group()
-    return Found(last.strip(), "last number") if last else None
+            last = match
+    return last

@@ -25,6 +25,7 @@ from dftcore.grading.textform import peel, text_key, tidy, word_key
 
 _PLAIN = re.compile(r"[-+]?\d{1,18}(?:\.\d{1,12})?")
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?![\d,])")
+_LEADING_ZERO = re.compile(r",\s*0\d")
 _WORD = re.compile(r"[a-z]{2,}")
 _HOLLOW = re.compile(r"\\[A-Za-z]+|[\s${}\\]")
 _LONGEST_TIDIED = STRICT.limits.chars  # longer texts are compared as they are
@@ -184,7 +185,8 @@ def _second_readings(
                 return True, "letters multiplied"
         if "," not in text:
             continue
-        if isinstance(other, lists) and not isinstance(node, lists):
+        splits = _LEADING_ZERO.search(text) is None  # 1,000 is no list that ends in 000
+        if splits and isinstance(other, lists) and not isinstance(node, lists):
             again = _parse(text, policy.limits, False)
             if again is not None and again != node and _compare(again, other, policy, budget)[0]:
                 return True, "commas separate"

@@ -218,11 +218,6 @@ class Operands(Reader):
         bars, self.bars = self.bars, 0
         inside = self.bracket("{") if may_be_set else self.additive()
         if not may_be_set:
-            if self.at("choose", "over"):
-                name = self.take().text
-                other = self.scalar(self.additive())
-                inside = self.scalar(inside)
-                inside = Func("binom", (inside, other)) if name == "choose" else multiply(inside, Pow(other, MINUS_ONE))
             self.expect("}")
         self.bars = bars
         return inside

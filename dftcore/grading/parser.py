@@ -9,6 +9,7 @@ Usage: ``parse(r"x \\in [0, \\frac{1}{2})", STRICT.limits, budget)``.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from itertools import pairwise
 
 from dftcore.grading.budget import Budget
@@ -23,6 +24,7 @@ from dftcore.grading.nodes import (
     Items,
     Matrix,
     Node,
+    Num,
     Quantity,
     Ratio,
     Relation,
@@ -32,10 +34,11 @@ from dftcore.grading.nodes import (
     Sym,
     Words,
 )  # fmt: skip
+from dftcore.grading.operands import multiply
 from dftcore.grading.policy import Limits
 from dftcore.grading.textform import text_key, word_key
 from dftcore.grading.tokens import Token, Unreadable, tokenize
-from dftcore.grading.units import PERCENT_WORDS, is_unit_word
+from dftcore.grading.units import PERCENT_WORDS, SCALE_WORDS, is_unit_word
 from dftcore.grading.vocabulary import (
     CONSTANTS,
     DOT_COMMANDS,
@@ -53,13 +56,27 @@ _LETTER_OPTION = re.compile(r"^\(?([A-J])\)\.?\s*(\S.*)?$|^(?:[Oo]ption|[Cc]hoic
 _TEXT_WRAP = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|bf|rm|textit)\s*\{\s*(\(?[A-J]\)?)[.:]?\s*\}|\\[, ~;:!]"
 )
-_CLOCK = re.compile(r"^\d{1,2}:\d\d$")
+_CLOCK = re.compile(r"^\d{1,2}:\d\d")
+_TIME_OF_DAY = re.compile(r"(\d{1,2}:\d\d)\s*([ap])\.?\s*m")
 # Words that start a condition or a remark, so what precedes is not a quantity with a unit.
-_REMARKS = words("if where for when with such is are not otherwise only while since as because no none")
-_ALL_REALS = frozenset({"all real numbers", "all reals", "the set of all real numbers", "all real numbers x"})
-_NOTHING = frozenset(
-    {"empty set", "the empty set", "no solution", "no solutions", "no real solutions", "no real solution"}
+_REMARKS = words("if where for when with such is are not otherwise only while since as because no none wrong incorrect")
+# Words that make another number of the one before them, so they are no unit to leave out.
+_COMPUTING = words(
+    "squared cubed factorial halves thirds fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths"
 )
+_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
+# What a whole answer in words stands for.
+_SAYINGS: dict[str, Node] = {
+    **dict.fromkeys(("all real numbers", "all reals", "the set of all real numbers", "all real numbers x"), Const("R")),
+    **dict.fromkeys(
+        ("empty set", "the empty set", "no solution", "no solutions", "no real solutions", "no real solution"), EMPTY
+    ),
+    **dict.fromkeys(("dne", "does not exist"), Words("does not exist")),
+    **dict.fromkeys(
+        ("infinitely many", "infinitely many solutions", "infinite solutions"), Words("infinitely many solutions")
+    ),
+    **{word: Num(Fraction(value)) for value, word in enumerate(_NUMBER_WORDS.split())},
+}
 
 
 class Parser(Expressions):
@@ -154,6 +171,10 @@ class Parser(Expressions):
         if self.at(":") and not self.in_builder:
             return self._ratio(node)
         unit = self._unit(node)
+        first, _, rest = unit.partition(" ")
+        scale = SCALE_WORDS.get(first.lower())
+        if scale is not None and isinstance(node, (*SCALARS, Quantity)):
+            node, unit = _times(node, scale), rest.strip()
         return Quantity(self.scalar(node), unit) if unit else node
 
     def _ratio(self, first: Node) -> Node:
@@ -162,7 +183,9 @@ class Parser(Expressions):
         while self.accept(":"):
             items.append(self.additive())
         written = "".join(token.text for token in self.tokens[start : self.position])
-        return Ratio(tuple(map(self.scalar, items)), _CLOCK.match(written) is not None)
+        if _CLOCK.match(written[:5]) and written[-1:].isalpha():
+            raise Unreadable("a time of day")
+        return Ratio(tuple(map(self.scalar, items)), _CLOCK.fullmatch(written) is not None)
 
     def _words(self) -> Node:
         """Text where a value should be: words that name something, or an answer in words."""
@@ -182,6 +205,8 @@ class Parser(Expressions):
                     raise Unreadable(f"word {token.text!r}")
                 if any(word.strip(".,").lower() in _REMARKS for word in words):
                     raise Unreadable("a remark, not a unit")
+                if not parts and words and words[0].lower() in _COMPUTING:
+                    raise Unreadable("computes with the number, not a unit")
                 parts.append(self.take().text)
             elif parts and self.at("/", "cdot"):
                 parts.append(self.take().text)
@@ -291,10 +316,10 @@ def parse(text: str, limits: Limits, budget: Budget, thousands: bool = True) -> 
         if content is None or text_key(content):
             return Choice(letter, parse(content, limits, budget) if content else None)
     words = word_key(text)
-    if words in _ALL_REALS:
-        return Const("R")
-    if words in _NOTHING:
-        return EMPTY
+    if words in _SAYINGS:
+        return _SAYINGS[words]
+    if time := _TIME_OF_DAY.fullmatch(words):
+        return Words(f"{time.group(1)} {time.group(2)}m")
     if len(words) > 1 and words.isalpha() and words.isascii() and not _is_symbolic(text):
         return Words(words)
     try:
@@ -302,6 +327,16 @@ def parse(text: str, limits: Limits, budget: Budget, thousands: bool = True) -> 
         return None if _is_prose(tokens) else Parser(tokens, limits, budget).answer()
     except (Unreadable, RecursionError, ValueError, OverflowError):
         return None
+
+
+def _times(node: Node, scale: int) -> Node:
+    """``3 million`` and ``\\$3 million``: the number is scaled and the unit before it stays."""
+    if isinstance(node, Quantity):
+        return Quantity(_times(node.value, scale), node.unit)
+    if isinstance(node, Num):
+        place = node.unit_in_last_place
+        return Num(node.value * scale, place * scale if place is not None else None)
+    return multiply(node, Num(Fraction(scale)))
 
 
 def _is_set(node: Node) -> bool:

@@ -9,7 +9,7 @@ import re
 
 from dftcore.grading.vocabulary import to_latex
 
-_WRAPPING = re.compile(r"\\[()\[\]]|(?<!\\)\$")
+_WRAPPING = re.compile(r"(?<!\\)\\[()\[\]]|(?<!\\)\$")
 _BACKSLASHES = re.compile(r"\\+")
 _TEXT_COMMAND = re.compile(
     r"\\(?:text|mbox|mathrm|textbf|textit|textrm|textnormal|mathbf|hbox|operatorname|rm)(?![A-Za-z])\s*"
@@ -18,6 +18,9 @@ _PLAIN_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|textit|textrm|textnormal
 _LAYOUT = re.compile(
     r"(?:\\(?:left|right|big|Big|bigg|Bigg|displaystyle|limits|quad|qquad)(?![A-Za-z])\.?|\\[,;:! ]|[\s~])+"
 )
+_TEXT_GROUP = re.compile(_TEXT_COMMAND.pattern + r"\{([^{}]*)\}")
+_MATHEMATICS = re.compile(r"[\\^_=]")
+_SINGLE_GROUP = re.compile(r"\{(\w)\}")
 _DOLLARS_INSIDE = re.compile(r"(?<!\\)\$")
 
 
@@ -101,7 +104,11 @@ def _gap(match: re.Match[str]) -> str:
 
 
 def word_key(text: str) -> str:
-    """Words alone, folded: what two answers in prose are compared by."""
-    text = _TEXT_COMMAND.sub(" ", _DOLLARS_INSIDE.sub(" ", text))
-    text = re.sub(r"\\[,;:! ]|\\q?quad|[{}~]", " ", text)
-    return " ".join(text.casefold().replace('"', " ").split()).strip(" .,;:!")
+    """Words alone, folded: what two answers in prose are compared by. Mathematics among them keeps its case and its
+    braces, which tell ``N`` from ``n`` and ``\\frac{1}{23`` from ``\\frac{12}{3``."""
+    text = _TEXT_COMMAND.sub(" ", _TEXT_GROUP.sub(r" \1 ", _DOLLARS_INSIDE.sub(" ", text)))
+    text = re.sub(r"\\[,;:! ]|\\q?quad|~", " ", text).replace('"', " ")
+    if _MATHEMATICS.search(text):
+        return " ".join(_SINGLE_GROUP.sub(r" \1", text).split())
+    text = " ".join(text.replace("{", " ").replace("}", " ").casefold().split())
+    return text if text.endswith("...") else text.strip(" .,;:!")

@@ -39,6 +39,7 @@ _NEXT = re.compile(
 )
 _NOT_DIGITS = re.compile(r"[^\d.eE+-]")
 _MODULE = re.compile(r"\b(?:np|numpy|math|sympy|sp)\.(?=[A-Za-z])")
+_ROW_SPACING = re.compile(r"\s*\[-?[\d.]+\s*(?:ex|em|pt|cm|mm|in)\]")
 _COLUMNS = re.compile(r"\s*(?:\[[a-z]\])?\s*\{[^{}]*\}")
 
 
@@ -91,7 +92,8 @@ def _numeral_at(text: str, position: int, commas: bool) -> re.Match[str] | None:
 def _command(text: str, position: int, name: str, spaced: bool, limits: Limits) -> tuple[int, list[Token]]:
     """Tokens for one LaTeX command whose name ends at ``position``, and where reading goes on."""
     if name == "\\":
-        return position, [Token("row", name, spaced)]
+        spacing = _ROW_SPACING.match(text, position)
+        return spacing.end() if spacing else position, [Token("row", name, spaced)]
     if name in ("{", "}"):
         return position, [Token("op", "\\" + name, spaced)]
     if name in ("%", "$", "&", "#", "_"):
@@ -122,9 +124,9 @@ def _wording(text: str, position: int, name: str, spaced: bool, limits: Limits) 
         has_word = False
     if has_word:
         return end, [*_sentence(inside, spaced, limits)]
-    letter = inside.strip()
+    letter = inside.replace("~", " ").strip()
     if letter.isalpha() and (name in TEXT_COMMANDS or (name == "mathrm" and letter not in ("e", "i", "d"))):
-        return end, [Token("text", letter, spaced or inside[0].isspace())]
+        return end, [Token("text", letter, spaced or inside[0] in " ~")]
     if name in TEXT_COMMANDS and re.fullmatch(r"\s*[A-Za-z]+(?:[/^ ][A-Za-z\d]+)+\s*", inside):
         return end, [Token("text", letter, spaced)]
     inner = tokenize(inside, limits)[:-1]

@@ -53,6 +53,8 @@ for _entry in re.split(r"\n| / ", _PLAIN):
             _name: (_dimension, Fraction(_size)) for _name, _size in zip(_pairs[::2], _pairs[1::2], strict=True)
         }
 _COMPOUND = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "kmph": "km/hour", "cc": "cm^3", "sq": "square"}
+# Words that multiply the number before them: "5 million" is no more 5 than 500 is.
+SCALE_WORDS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 PERCENT_WORDS = frozenset({"percent", "percentage", "pct", "percents"})
 _SPLIT = re.compile(r"\s*(/|\bper\b|\*|\\cdot|\\times|\s|-)\s*")
 _POWER = re.compile(r"(?:\^|\*\*)\s*\{?\s*(-?\d)\s*\}?$")
@@ -95,6 +97,7 @@ def unit(text: str) -> Unit:
     """Dimensions with their powers, and size in base units. Words that are no unit become dimensions of their own."""
     powers: dict[str, int] = {}
     size, sign, next_power = Fraction(1), 1, 1
+    last: tuple[str, Fraction, int] | None = None
     for part in _SPLIT.split(text.strip().replace("{", "").replace("}", "")):
         word = part.strip(" .,()\\")
         if part in ("/", "per"):
@@ -106,9 +109,12 @@ def unit(text: str) -> Unit:
         power = (int(power_match.group(1)) if power_match else 1) * sign * next_power
         word = word[: power_match.start()].strip() if power_match else word
         if word.lower() in ("square", "sq", "squared", "cubic", "cubed"):
-            if word.lower() in ("squared", "cubed"):
-                continue
-            next_power = 3 if word.lower() == "cubic" else 2
+            if word.lower() not in ("squared", "cubed"):
+                next_power = 3 if word.lower() == "cubic" else 2
+            elif last:  # "centimeters squared" raises the unit before it
+                more = 2 if word.lower() == "cubed" else 1
+                powers[last[0]] += more * last[2]
+                size *= last[1] ** (more * last[2])
             continue
         if word.lower() in _COMPOUND:
             dimensions, factor = unit(_COMPOUND[word.lower()])
@@ -119,18 +125,20 @@ def unit(text: str) -> Unit:
             known = _simple(word)
             name = known[0] if known else "word:" + word.lower().removesuffix("s")
             powers[name] = powers.get(name, 0) + power
-            size *= known[1] ** power if known else 1
+            factor = known[1] if known else Fraction(1)
+            size *= factor**power
+            last = name, factor, sign
         sign, next_power = 1, 1
     return tuple(sorted((name, power) for name, power in powers.items() if power)), size
 
 
 def agree(left: str, right: str) -> Fraction | None:
-    """How many of ``right`` make one of ``left``; None when they measure different things. Words that are not units
-    agree when they share a word."""
+    """How many of ``right`` make one of ``left``; None when they measure different things. One side may describe what
+    it counts in more words (``red balls``, ``balls``), as long as the other contradicts none of them."""
     left_dimensions, left_size = unit(left)
     right_dimensions, right_size = unit(right)
     if left_dimensions == right_dimensions:
         return left_size / right_size
-    left_words = {name for name, _ in left_dimensions if name.startswith("word:")}
-    right_words = {name for name, _ in right_dimensions if name.startswith("word:")}
-    return Fraction(1) if left_words & right_words else None
+    fewer, more = sorted((set(left_dimensions), set(right_dimensions)), key=len)
+    described = all(name.startswith("word:") and power > 0 for name, power in more - fewer)
+    return left_size / right_size if fewer and fewer < more and described else None

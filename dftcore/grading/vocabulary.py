@@ -52,7 +52,7 @@ SET_OPERATORS = {
     "smallsetminus": "difference",
 }  # fmt: skip
 TIMES = frozenset({"*", "cdot", "times", "ast", "cdotp"})
-DIVIDE = frozenset({"/", "div", "slash", "over"})
+DIVIDE = frozenset({"/", "div", "slash"})
 DOT_COMMANDS = words("ldots dots cdots dotsc dotsb hdots")
 TEXT_COMMANDS = words("text mbox textbf textit textrm textnormal textsf texttt hbox emph")
 FONT_COMMANDS = words(

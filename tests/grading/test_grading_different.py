@@ -292,6 +292,47 @@ x=\pm 2  ~~  x=2
 \overline{AB}  ~~  \overline{AC}
 \angle A  ~~  \angle B
 AB  ~~  AC
+# words that compute with the number or scale it
+7  ~~  7 squared
+7  ~~  7 \text{ thirds}
+7  ~~  7 million
+7  ~~  \$7 \text{ billion}
+4 \text{ cm}  ~~  4 cm squared
+7  ~~  7 \text{ wrong}
+# bounds, denials and signs in words
+7  ~~  at least 7
+7  ~~  not 7
+7  ~~  negative 7
+7  ~~  The answer is less than 7.
+7  ~~  x is not equal to $7$
+7  ~~  the answer isn't 7
+7  ~~  7 (or 8)
+7  ~~  The answer is 7, but could be 8.
+# a number up to 1 is a share already
+0.3  ~~  0.3\%
+1  ~~  1\%
+\frac{3}{8}  ~~  0.375\%
+19/7  ~~  2.714\%
+# units that only share a word
+4 dollars per ticket  ~~  4 tickets
+4 \text{ red balls}  ~~  4 \text{ blue balls}
+# times of day
+7:00 PM  ~~  7:00 AM
+7:00 PM  ~~  7:30 PM
+# no list member starts with a zero
+2,000  ~~  2, 0
+2,000  ~~  2, 00
+# order before an ellipsis
+2, 4, 6, \ldots  ~~  4, 2, 6, \ldots
+# unreadable mathematics keeps its case and its braces
+2 \pmod n  ~~  2 \pmod N
+\frac{1}{23  ~~  \frac{12}{3
+7  ~~  7...
+# fractions that split the whole group
+{a+1 \over 2}  ~~  a+\frac12
+# connectives and options
+p \land q  ~~  p \lor q
+D  ~~  \textbf{(C)} D
 """
 
 

@@ -367,6 +367,26 @@ II  ~~  II
 10:30 \text{ am}  ~~  10:30 am
 3^{rd}  ~~  3^{rd}
 2^{nd}  ~~  2^{nd}
+# scale words, raised units, units in math roman
+7 \text{ million}  ~~  7{,}000{,}000
+\$7 billion  ~~  7 billion dollars
+4 cm squared  ~~  4 \text{ cm}^2
+3 hours worked  ~~  3 hours
+5 \mathrm{~m}  ~~  5
+9.8 \mathrm{~m} / \mathrm{s}^{2}  ~~  9.8 m/s^2
+# time of day, words with one meaning
+7:00 PM  ~~  7:00 p.m.
+\text{DNE}  ~~  does not exist
+infinitely many  ~~  \text{infinitely many solutions}
+\text{five}  ~~  5
+# groups split by \over and \choose, row spacing
+{a+1 \over 2}  ~~  \frac{a+1}{2}
+{9 \choose 4}  ~~  \binom{9}{4}
+\begin{pmatrix} 1 & 2 \\[1ex] 3 & 4 \end{pmatrix}  ~~  \begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}
+# a second form in brackets
+1/2  ~~  1/2 (or 0.5)
+# percent without its sign
+35\%  ~~  35
 """
 
 
