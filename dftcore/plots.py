@@ -41,6 +41,7 @@ def learning_curves(
     for axis in (left, middle, right):
         axis.legend(frameon=False)
         axis.grid(alpha=0.25)
+        axis.xaxis.set_major_locator(plt.matplotlib.ticker.MaxNLocator(integer=True))
     _save(figure, path)
 
 
@@ -58,8 +59,9 @@ def probability_histogram(path: Path, statistics: Mapping[str, dict[str, Any]]) 
     axis.set_xticks(range(len(bins) - 1), [f"{low:g}\u2013{high:g}" for low, high in pairwise(bins)])
     axis.tick_params(axis="x", rotation=35)
     axis.set(title="Probability of the label tokens of held-out solutions", xlabel="probability p", ylabel="share")
-    axis.yaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1.0))
-    axis.legend(frameon=False)
+    axis.set(yscale="log", ylim=(3e-4, 1.0))  # the rare improbable tokens are what tells the methods apart
+    axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axis.legend(frameon=False, loc="upper left")
     axis.grid(axis="y", alpha=0.25)
     _save(figure, path)
 

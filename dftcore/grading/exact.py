@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import secrets
 from fractions import Fraction
 
 from dftcore.grading.budget import Budget
@@ -143,8 +144,30 @@ def _function(name: str, args: list[Fraction], limits: Limits) -> Fraction | Non
     return None
 
 
-# The largest primes of the form 4k+1 below 2^61 and 2^62: -1 has a square root in each.
-PRIMES = (2305843009213693921, 4611686018427387817)
+_WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)  # decide primality below 3.3e24 (Sorenson and Webster 2015)
+
+
+def _is_prime(number: int) -> bool:
+    """Miller-Rabin, certain for the sizes used here."""
+    twos = ((number - 1) & (1 - number)).bit_length() - 1
+    for witness in _WITNESSES:
+        power = pow(witness, (number - 1) >> twos, number)
+        if power not in (1, number - 1) and all(
+            (power := power * power % number) != number - 1 for _ in range(twos - 1)
+        ):
+            return False
+    return True
+
+
+def _random_prime() -> int:
+    """Of 62 bits and the form 4k + 1, so that -1 has a square root."""
+    while not _is_prime(number := 1 << 61 | secrets.randbits(59) << 2 | 1):
+        pass
+    return number
+
+
+# Drawn anew in every process: a text made to coincide modulo known primes would pass for any other.
+PRIMES = (_random_prime(), _random_prime())
 
 
 def _digest(*parts: object) -> int:
