@@ -20,6 +20,7 @@ from dftcore.data.problems import Split, write_problems
 from dftcore.errors import UserError
 from dftcore.files import check_writable, read_log, write_json, write_text
 from dftcore.options import option
+from dftcore.tables import markdown_table
 
 METHODS = ("sft", "dft")
 LEVELS = (1, 2)  # of the generated problems: within reach of a model of 135 million parameters
@@ -198,7 +199,7 @@ class Demo:
         statistics = {name: result["label_statistics"] for name, result in results.items()}
         plots.probability_histogram(self.output / "probability.png", statistics)
         table = _table(found)
-        write_text(self.output / "report.md", table)
+        write_text(self.output / "report.md", table + "\n")
         print(table)
         print(f"\npictures and figures are in {self.output}; this run took {time.perf_counter() - self.began:.0f} s")
         return found
@@ -224,12 +225,7 @@ def _table(found: dict[str, dict[str, Any]]) -> str:
                 f"{row['training_seconds']:.0f} s" if row["training_seconds"] else "-",
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines) + "\n"
+    return markdown_table(rows)
 
 
 def _smollm2() -> Path:

@@ -2,6 +2,7 @@
 
     samples.jsonl    one line a sample, keyed (dataset, id, sample); parts of it per rank while sampling goes on
     results.json     per benchmark: avg@n with its interval, extraction, truncation and checker rates, label statistics
+    results.md       its table
 
 Batches are cut from the whole list of requests, whatever is done already and however many ranks there are, and a batch
 is logged whole; so a killed and resumed evaluation draws the same samples as an unbroken one.
@@ -25,7 +26,6 @@ import yaml
 from tqdm import tqdm
 
 from dftcore import models
-from dftcore.benchmarks import Question, load_questions
 from dftcore.data import chat
 from dftcore.diagnostics import label_statistics
 from dftcore.distributed import World, barrier, process_group
@@ -42,8 +42,10 @@ from dftcore.files import (
 )
 from dftcore.grading import check_batch, extract_answer
 from dftcore.options import flatten, option, to_yaml
+from dftcore.questions import Question, load_questions
 from dftcore.sampling import HuggingFaceSampler, Request, sample_seed
 from dftcore.statistics import average_accuracy
+from dftcore.tables import markdown_table
 
 _STEP_BY_STEP = "\nPlease reason step by step, and put your final answer within \\boxed{}."
 # name -> (system message or None for the template's own, text before and after the problem)
@@ -315,6 +317,7 @@ def _grade_and_report(
     if statistics:
         results["label_statistics"] = statistics
     write_json(output / "results.json", results)
+    write_text(output / "results.md", table(results) + "\n")
     return results
 
 
@@ -357,7 +360,7 @@ def _refuse_other_settings(options: EvaluateOptions) -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The summary for a terminal."""
+    """The summary for a terminal and for results.md."""
     rows = [("benchmark", "avg@n", "95 % interval", "questions", "samples", "extracted", "cut off", "tokens")]
     for name, found in results["benchmarks"].items():
         interval = f"{found['low']:.1%} .. {found['high']:.1%}"
@@ -365,5 +368,4 @@ def table(results: dict[str, Any]) -> str:
         missing = f" of {found['samples'] + found['missing_samples']}" if found["missing_samples"] else ""
         counts = (str(found["questions"]), f"{found['samples']}{missing}")
         rows.append((name, f"{found['value']:.1%}", interval, *counts, *rates))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return markdown_table(rows)

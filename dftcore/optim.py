@@ -21,8 +21,8 @@ class OptimizerOptions:
     lr: float = option(5e-5, "peak learning rate", above=0)
     schedule: Literal["cosine", "linear", "constant"] = option("cosine", "decay to 0 after warm-up, or none")
     warmup_ratio: float = option(0.1, "share of the steps over which the rate rises", minimum=0, maximum=1)
-    beta1: float = option(0.9, "AdamW's first-moment decay", minimum=0, maximum=1)
-    beta2: float = option(0.95, "AdamW's second-moment decay", minimum=0, maximum=1)
+    beta1: float = option(0.9, "AdamW's first-moment decay", minimum=0, maximum=0.9999)
+    beta2: float = option(0.95, "AdamW's second-moment decay", minimum=0, maximum=0.9999)
     weight_decay: float = option(0.01, "decoupled weight decay", minimum=0)
     clip: float = option(1.0, "largest norm of the whole gradient", above=0)
 

@@ -54,7 +54,9 @@ class ObjectiveOptions:
     objective: str = option("dft", "sft, dft, or another of the family")
     objective_args: tuple[str, ...] = option((), "parameters of the objective, such as alpha=0.5")
     loss_backend: Literal["auto", "triton", "torch", "reference"] = option("auto", "implementation of the loss")
-    error_budget: float | None = option(None, "relative gradient error allowed to the loss; 0 is exact", minimum=0)
+    error_budget: float | None = option(
+        None, "relative gradient error allowed to the loss; 0 is exact", minimum=0, maximum=0.99
+    )
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class TrainOptions:
     run: RunOptions
 
 
-# Options that change what is learned; a run resumes only with the same ones.
+# Options that change nothing but rounding of what is learned; a run resumes only with all others the same.
 _NOT_FINGERPRINT = {
     "output",
     "save_every",
@@ -124,6 +126,8 @@ def train(options: TrainOptions) -> Path:
     objective = Objective.parse(options.objective.objective, options.objective.objective_args)
     if objective.name == "unlikelihood":
         raise UserError("--objective: unlikelihood lowers the probability of marked tokens; data rows carry no marks")
+    if options.objective.loss_backend == "triton" and not torch.cuda.is_available():
+        raise UserError("--loss-backend: triton needs a CUDA device and there is none; use auto, torch or reference")
     check_writable(options.run.output, "--output")
     columns = sources.parse_columns(options.data.columns)
     source = sources.find_source(options.data.data, options.data.split)

@@ -127,7 +127,7 @@ def drawn(output):
 
 
 def test_an_evaluation_leaves_samples_and_results(unbroken):
-    assert sorted(p.name for p in unbroken.iterdir()) == ["config.yaml", "results.json", "samples.jsonl"]
+    assert sorted(p.name for p in unbroken.iterdir()) == ["config.yaml", "results.json", "results.md", "samples.jsonl"]
     records = read_log(unbroken / "samples.jsonl")
     assert len(records) == 24
     wanted = {"run", "dataset", "id", "sample", "seed", "completion", "tokens", "finish", "extracted", "correct"}

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from support import ROOT, make_model, make_tokenizer
 
 
@@ -43,6 +44,12 @@ def options(model, problems, output, /, **changes):
         ({"config": "absent.yaml"}, "--config: no file absent.yaml"),
         ({"seed": 10**20}, "--seed: 100000000000000000000 is out of range"),
         ({"data": ""}, "--data: empty"),
+        ({"error_budget": 2}, "--error-budget: 2 is out of range"),
+        pytest.param(
+            {"loss_backend": "triton"},
+            "triton needs a CUDA device and there is none",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
         ({"objective": "unlikelihood"}, "data rows carry no marks"),
         ({"no_resum": ""}, "did you mean --no-resume?"),
     ],
