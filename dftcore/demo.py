@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dftcore.data.batching import total_steps
 from dftcore.data.problems import Split, write_problems
 from dftcore.errors import UserError
 from dftcore.files import check_writable, read_log, write_json, write_text
@@ -61,7 +62,7 @@ class Demo:
         self.say("model and data")
         self.model = Path(self.options.model) if self.options.model else _smollm2()
         self._write_problems()
-        steps = -(-self.options.examples // self.options.batch_size)
+        steps = total_steps(self.options.examples, self.options.batch_size, epochs=1.0, max_steps=None)
         middle = max(1, steps // 2)
         self.say(f"score the base model ({self.ranks} processes, {self.dtype})")
         base = self.evaluate(self.model, "base", samples=2)

@@ -40,21 +40,14 @@ class World:
         return self.rank == 0
 
 
-def environment() -> tuple[int, int, int]:
-    """(rank, world size, local rank) as torchrun sets them; one process without it."""
-    return tuple(int(os.environ.get(name, default)) for name, default in _LAUNCH)  # type: ignore[return-value]
-
-
-_LAUNCH = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
-
-
 @contextmanager
 def process_group(timeout: timedelta = timedelta(minutes=30)) -> Iterator[World]:
     """The default group over all ranks, gloo on CPU and NCCL on GPUs, torn down after what lived on it is collected.
 
     Sharded state must be gone before the group is destroyed, so keep it inside a function called in the block.
     """
-    rank, size, local_rank = environment()
+    rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
+    size = int(os.environ.get("WORLD_SIZE", "1"))
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     if cuda and local_rank >= torch.cuda.device_count():
@@ -99,6 +92,11 @@ def shard(
 
 def local_tensor(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """Gathered from all ranks, which all call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local_rows(tensor: Tensor) -> tuple[int, int]:

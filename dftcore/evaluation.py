@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,11 +174,13 @@ def _sample_all(options: EvaluateOptions, questions: list[Question], world: Worl
             top_p=options.sampling.top_p,
             max_new_tokens=options.sampling.max_new_tokens,
         )
-    total = sum(len(batch) for batch in missing)
+    drawn = [0, *accumulate(map(len, missing))]  # samples of the first so many batches, which go out in order
     part = output / f"samples.rank-{world.rank}.jsonl"
     with (
         open_log(part, read_log(part)) as log,
-        tqdm(total=total, desc="sampling", unit="sample", dynamic_ncols=True, disable=not world.is_first) as progress,
+        tqdm(
+            total=drawn[-1], desc="sampling", unit="sample", dynamic_ncols=True, disable=not world.is_first
+        ) as progress,
     ):
         while sampler and (index := world.next_number("batches")) < len(missing):
             batch = missing[index]
@@ -192,9 +195,8 @@ def _sample_all(options: EvaluateOptions, questions: list[Question], world: Worl
             log.write("".join(lines))
             log.flush()
             os.fsync(log.fileno())
-            progress.update(sum(len(b) for b in missing[: index + 1]) - progress.n)  # batches go out in order
-        if total:
-            progress.update(total - progress.n)
+            progress.update(drawn[index + 1] - progress.n)
+        progress.update(drawn[-1] - progress.n)
     statistics = {}
     if sampler and options.benchmarks.label_statistics:
         conversations = [

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from dftcore.data import chat
 from dftcore.data.batching import Batch
-from dftcore.distributed import local_rows, local_tensor
-from dftcore.errors import UserError
+from dftcore.distributed import local_rows, local_tensor, whole_tensor
+from dftcore.errors import UserError, one_line
 from dftcore.files import replacing
 from dftcore.losses import Backend, linear_cross_entropy, linear_token_logprobs
 from dftcore.objectives import Objective
@@ -100,8 +100,7 @@ def find_model(name: str, option: str = "--model") -> Path:
         wanted = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
         return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:  # the Hub client raises a wide family; all mean that the model is not to be had
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{option}: cannot download {name!r} from the Hub: {reason}") from None
+        raise UserError(f"{option}: cannot download {name!r} from the Hub: {one_line(error, 200)}") from None
 
 
 def load_config(directory: Path) -> Any:
@@ -110,7 +109,7 @@ def load_config(directory: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:
-        raise UserError(f"--model: {directory}/config.json: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"--model: {directory}/config.json: {one_line(error)}") from None
     if getattr(config, "quantization_config", None) is not None:
         raise UserError(f"--model: {directory} holds quantized weights; give the unquantized model to train")
     return config
@@ -135,7 +134,7 @@ def build(config: Any) -> Any:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except ValueError as error:
-        raise UserError(f"--model: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"--model: {one_line(error)}") from None
     if not hasattr(model.base_model, "layers"):
         raise UserError(f"--model: {type(model).__name__} has no list of decoder layers; use a Llama-like model")
     return model
@@ -216,7 +215,7 @@ def gather(module: LanguageModelLoss, dtype: torch.dtype, to_this_rank: bool) ->
     state = {}
     with torch.no_grad():
         for name, parameter in module.language_model.named_parameters():
-            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+            whole = whole_tensor(parameter)
             if to_this_rank:
                 state[name] = whole.to("cpu", dtype, copy=True)
     return state

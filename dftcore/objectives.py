@@ -124,11 +124,6 @@ class Objective:
                 raise UserError(f"--objective-args: {word!r} is not of the form name=number, such as alpha=0.5")
         return cls(name, **parameters)
 
-    @property
-    def power_of_p(self) -> float | None:
-        """a where the weight is exactly p^a (a fused kernel can form it itself), else None."""
-        return {"sft": 0.0, "rft": 0.0, "dft": 1.0, "power": self.parameters.get("alpha")}.get(self.name)
-
     def weight(self, logprob: Tensor, statistics: TokenStatistics) -> Tensor:
         """w_t, detached, shaped and typed like `logprob`."""
         with torch.no_grad():

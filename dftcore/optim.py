@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from dftcore.distributed import local_tensor
 from dftcore.options import option
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -37,9 +38,8 @@ def adamw(module: nn.Module, options: OptimizerOptions) -> torch.optim.AdamW:
         fused=True,
     )
     for parameter in module.parameters():
-        device = parameter.to_local().device if hasattr(parameter, "to_local") else parameter.device
         optimizer.state[parameter] = {
-            "step": torch.tensor(0.0, device=device),
+            "step": torch.tensor(0.0, device=local_tensor(parameter).device),
             **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
         }
     return optimizer

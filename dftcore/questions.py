@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dftcore.data.sources import Row, find_source
-from dftcore.errors import UserError, nearest
+from dftcore.errors import UserError, nearest, one_line
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,9 @@ def _from_hub(name: str, hub: _HubSet) -> list[Question]:
     try:
         rows = datasets.load_dataset(hub.repository, hub.configuration, split=hub.split)
     except Exception as error:  # the Hub client raises a wide family; all mean that the data is not to be had
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"--benchmarks: cannot load {name} ({hub.repository}) from the Hub: {reason}; give --data-dir with"
-            f" {name}/test.jsonl in it"
+            f"--benchmarks: cannot load {name} ({hub.repository}) from the Hub: {one_line(error, 200)};"
+            f" give --data-dir with {name}/test.jsonl in it"
         ) from None
     questions = _questions([dict(row) for row in rows], name, hub.problem, hub.answer)
     if name == "gsm8k":  # its answers are whole solutions that end in "#### 42"

@@ -22,7 +22,7 @@ from dftcore import checkpoint, models
 from dftcore.cli import Interrupted
 from dftcore.data import batching, chat, sources
 from dftcore.data.documents import IGNORE, Documents, tokenise
-from dftcore.distributed import World, agree, barrier, process_group, shard, sum_over_ranks
+from dftcore.distributed import World, agree, barrier, process_group, shard, sum_over_ranks, whole_tensor
 from dftcore.errors import UserError
 from dftcore.files import check_writable, set_aside, sweep, write_text
 from dftcore.metrics import MetricsLog, finite
@@ -166,7 +166,8 @@ def _run(
         "documents": documents.fingerprint,
     }
     start = _find_start(run, fingerprint, world)
-    if start is not None and checkpoint.describe(start)["step"] >= total and (run.output / "final").is_dir():
+    step = checkpoint.describe(start)["step"] if start else 0
+    if start and step >= total and (run.output / "final").is_dir():
         if world.is_first:
             print(f"{run.output} is complete: {total} steps, model in {run.output / 'final'}")
         return
@@ -176,9 +177,7 @@ def _run(
     shard(module, module.layers, world, getattr(torch, options.model.dtype), run.reshard)
     models.load_weights(module, directory, world.device)
     optimizer = adamw(module, options.optimizer)
-    step = 0
-    if start is not None:
-        step = checkpoint.describe(start)["step"]
+    if start:
         checkpoint.load(start, module, optimizer)
     log = None
     if world.is_first:
@@ -261,7 +260,7 @@ def _loop(
                 group["lr"] = lr
             sums, tokens = _gradients(module, passes, world)
             norm = torch.nn.utils.clip_grad_norm_(module.parameters(), options.optimizer.clip)
-            grad_norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+            grad_norm = float(whole_tensor(norm))
             if math.isfinite(grad_norm):
                 optimizer.step()
                 skipped = 0

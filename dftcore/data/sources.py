@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dftcore.errors import UserError, nearest
+from dftcore.errors import UserError, nearest, one_line
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 Row = dict[str, Any]
@@ -135,11 +136,13 @@ def _read_file(path: Path) -> list[Row]:
     return rows
 
 
+@lru_cache(maxsize=1)  # its fingerprint and its rows are asked for one after the other
 def _load_hub(name: str, split: str) -> Any:
     import datasets
 
     try:
         return datasets.load_dataset(name, split=split)
     except Exception as error:  # the Hub client raises a wide family; all mean that the data is not to be had
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"--data: cannot load {name!r} (split {split!r}) from the Hub: {reason}") from None
+        raise UserError(
+            f"--data: cannot load {name!r} (split {split!r}) from the Hub: {one_line(error, 200)}"
+        ) from None
