@@ -1,0 +1,142 @@
+"""The steps of a run: passes, gradients, update, record, save.
+
+The loss of a step is the sum over its valid tokens on all ranks and passes, divided by their number: counted first, so
+that ranks, micro-batches, packing and padding change nothing but rounding. FSDP averages gradients over ranks, hence
+the factor `world.size`.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dftcore import checkpoint, models
+from dftcore.cli import Interrupted
+from dftcore.data import batching
+from dftcore.data.documents import IGNORE, Documents
+from dftcore.distributed import World, agree, sum_over_ranks, whole_tensor
+from dftcore.errors import UserError
+from dftcore.metrics import MetricsLog, finite
+from dftcore.optim import learning_rate
+from dftcore.training.options import TrainOptions
+from dftcore.training.stopping import StopFlag
+
+_MAX_SKIPPED = 10  # steps in a row whose gradient was not finite
+
+
+@dataclass
+class Loop:
+    """What the steps of one run work on. `log` is None on every rank but the first; `fingerprint` goes into saves."""
+
+    options: TrainOptions
+    module: models.LanguageModelLoss
+    optimizer: torch.optim.Optimizer
+    documents: Documents
+    pad_token_id: int
+    world: World
+    log: MetricsLog | None
+    fingerprint: dict[str, Any]
+    total: int
+
+    def run(self, step: int) -> None:
+        """Take the steps after `step`, up to `total`. Raises Interrupted after the save that a signal asked for."""
+        run = self.options.run
+        skipped = 0
+        with StopFlag() as stop:
+            while step < self.total:
+                finite_gradient = self._step(step)
+                step += 1
+                skipped = 0 if finite_gradient else skipped + 1
+                if skipped and self.log:
+                    self.log.note(f"step {step}: the gradient is not finite; its update was skipped")
+                if skipped >= _MAX_SKIPPED:
+                    raise UserError(
+                        f"the gradient was not finite for {skipped} steps in a row, up to step {step}; lower --lr, or"
+                        " try --dtype float32"
+                    )
+                stopping = agree(stop.signal_number != 0)
+                if stopping or step == self.total or (run.save_every and step % run.save_every == 0):
+                    self._save(step)
+                if stopping and step < self.total:
+                    raise Interrupted(
+                        f"stopped after step {step} of {self.total}, saved in {run.output / 'checkpoints'}; run the"
+                        " same command again to go on",
+                        stop.signal_number or signal.SIGTERM,
+                    )
+
+    def _step(self, step: int) -> bool:
+        """One optimizer step; False if its gradient was not finite and nothing was updated."""
+        began = time.perf_counter()
+        lr = learning_rate(self.options.optimizer, step, self.total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        sums, tokens = self._gradients(self._passes(step))
+        norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.options.optimizer.clip)
+        grad_norm = float(whole_tensor(norm))
+        if math.isfinite(grad_norm):
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.log:
+            self.log.write(_record(step + 1, sums, tokens, grad_norm, lr, time.perf_counter() - began))
+        return math.isfinite(grad_norm)
+
+    def _passes(self, step: int) -> list[batching.Batch]:
+        """This rank's passes of a step."""
+        run, data, documents = self.options.run, self.options.data, self.documents
+        indices = batching.examples_of_step(len(documents), run.batch_size, run.epochs, run.seed, step)
+        dealt = batching.deal(
+            indices, documents.lengths, self.world.size, run.micro_batch_size, data.max_length, data.packing
+        )
+        return [batching.collate(documents, group, data.packing, self.pad_token_id) for group in dealt[self.world.rank]]
+
+    def _gradients(self, passes: list[batching.Batch]) -> tuple[dict[str, float], int]:
+        """Accumulate the step's gradient; the sums over all ranks, and the tokens that were processed."""
+        device = self.world.device
+        learned = sum(int((batch.targets != IGNORE).sum()) for batch in passes)
+        counts = torch.tensor([learned, sum(batch.tokens for batch in passes)], device=device)
+        targets, tokens = sum_over_ranks(counts).tolist()
+        sums = torch.zeros(len(models.SUMS), dtype=torch.float64, device=device)
+        for batch in passes:
+            loss, found = self.module(batch.to(device), targets / self.world.size)
+            loss.backward()
+            sums += found
+        return dict(zip(models.SUMS, sum_over_ranks(sums).tolist(), strict=True)), tokens
+
+    def _save(self, step: int) -> None:
+        run = self.options.run
+        checkpoint.save(
+            run.output / "checkpoints",
+            step,
+            self.module,
+            self.optimizer,
+            self.world,
+            self.fingerprint,
+            run.keep_checkpoints,
+        )
+
+
+def _record(
+    step: int, sums: dict[str, float], tokens: int, grad_norm: float, lr: float, seconds: float
+) -> dict[str, Any]:
+    """One line of metrics.jsonl. tokens: processed, prompts included; targets: those the loss is the mean over."""
+    targets = sums["targets"]
+    effective = sums["weight"] ** 2 / sums["weight_squared"] if sums["weight_squared"] else 0.0
+    return {
+        "step": step,
+        "loss": finite(sums["loss"] / targets),
+        "nll": finite(sums["nll"] / targets),
+        "mean_prob": finite(sums["prob"] / targets),
+        "mean_weight": finite(sums["weight"] / targets),
+        "effective_targets": finite(effective),
+        "grad_norm": finite(grad_norm),
+        "lr": lr,
+        "tokens": tokens,
+        "targets": int(targets),
+        "tokens_per_second": tokens / seconds,
+        "seconds": seconds,
+    }

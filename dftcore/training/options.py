@@ -1,0 +1,79 @@
+"""The options of train.py, one frozen dataclass a concern."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dftcore.optim import OptimizerOptions
+from dftcore.options import flatten, option
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    model: str = option(help="Hub id or local directory in Hugging Face safetensors format")
+    chat_template: str | None = option(None, "template file, or user-assistant | problem-solution")
+    dtype: Literal["float32", "bfloat16"] = option("bfloat16", "compute type; parameters and AdamW stay float32")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    data: str = option(help="Hub id, directory, or .jsonl/.json/.parquet file of problem/solution or messages rows")
+    split: str = option("train", "split of a Hub id or directory")
+    columns: tuple[str, ...] = option((), "other column names, such as problem=question")
+    max_examples: int | None = option(100_000, "rows taken from the data; none: all", minimum=1)
+    subset: Literal["random", "first"] = option("random", "which rows those are")
+    max_length: int = option(2048, "tokens of an example; longer ones are cut at the right", minimum=2)
+    packing: bool = option(True, "several examples in one row, kept apart by their positions")
+
+
+@dataclass(frozen=True)
+class ObjectiveOptions:
+    objective: str = option("dft", "sft, dft, or another of the family")
+    objective_args: tuple[str, ...] = option((), "parameters of the objective, such as alpha=0.5")
+    loss_backend: Literal["auto", "triton", "torch", "reference"] = option("auto", "implementation of the loss")
+    error_budget: float | None = option(
+        None, "relative gradient error allowed to the loss; 0 is exact", minimum=0, maximum=0.99
+    )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    output: Path = option(help="run directory: config.yaml, metrics.jsonl, checkpoints/, final/")
+    batch_size: int = option(256, "examples per optimizer step, all ranks together", minimum=1)
+    micro_batch_size: int = option(1, "examples (packed: rows of --max-length) in one pass of one rank", minimum=1)
+    reshard: bool = option(True, "free gathered layers between forward and backward: less memory, more traffic")
+    epochs: float = option(1.0, "passes over the data", above=0)
+    max_steps: int | None = option(None, "stop after so many optimizer steps; none: as --epochs says", minimum=1)
+    seed: int = option(0, "of the data order and sample", minimum=0, maximum=2**63 - 1)
+    save_every: int = option(100, "steps between checkpoints; 0: only at the end", minimum=0)
+    keep_checkpoints: int = option(2, "newest checkpoints kept", minimum=1)
+    resume: bool = option(True, "go on from the run directory's newest checkpoint")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    model: ModelOptions
+    data: DataOptions
+    objective: ObjectiveOptions
+    optimizer: OptimizerOptions
+    run: RunOptions
+
+
+# Options that change nothing but rounding of what is learned; a run resumes only with all others the same.
+_ROUNDING_ONLY = {
+    "output",
+    "save_every",
+    "keep_checkpoints",
+    "resume",
+    "micro_batch_size",
+    "packing",
+    "loss_backend",
+    "reshard",
+}
+
+
+def fingerprint(options: TrainOptions) -> dict[str, Any]:
+    """What a run must have in common with the one that it resumes."""
+    return {key: value for key, value in flatten(options).items() if key not in _ROUNDING_ONLY}

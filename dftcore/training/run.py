@@ -1,0 +1,120 @@
+"""One run from options to exported model: data, model, resume, steps, final/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dftcore import checkpoint, models
+from dftcore.data import batching, chat, sources
+from dftcore.data.documents import Documents, tokenise
+from dftcore.distributed import World, barrier, process_group, shard
+from dftcore.errors import UserError
+from dftcore.files import check_writable, set_aside, sweep, write_text
+from dftcore.metrics import MetricsLog
+from dftcore.objectives import Objective
+from dftcore.optim import adamw
+from dftcore.options import to_yaml
+from dftcore.training.loop import Loop
+from dftcore.training.options import RunOptions, TrainOptions, fingerprint
+
+
+def train(options: TrainOptions) -> Path:
+    """Run or resume the training that `options` describe; returns the exported model's directory, <output>/final."""
+    objective = Objective.parse(options.objective.objective, options.objective.objective_args)
+    if objective.name == "unlikelihood":
+        raise UserError("--objective: unlikelihood lowers the probability of marked tokens; data rows carry no marks")
+    if options.objective.loss_backend == "triton" and not torch.cuda.is_available():
+        raise UserError("--loss-backend: triton needs a CUDA device and there is none; use auto, torch or reference")
+    check_writable(options.run.output, "--output")
+    columns = sources.parse_columns(options.data.columns)
+    source = sources.find_source(options.data.data, options.data.split)
+    directory = models.find_model(options.model.model)
+    config = models.load_config(directory)
+    tokenizer = chat.load_tokenizer(str(directory), options.model.chat_template)
+    models.check_vocabulary(tokenizer, config, directory)
+    # Tokenising can take long: it happens before the process group exists, out of reach of its time-out.
+    documents = tokenise(
+        source,
+        tokenizer,
+        columns,
+        options.data.max_length,
+        max_examples=options.data.max_examples,
+        subset=options.data.subset,
+        seed=options.run.seed,
+    )
+    with process_group() as world:
+        _run(options, objective, directory, config, tokenizer, documents, world)
+    return options.run.output / "final"
+
+
+def _run(
+    options: TrainOptions,
+    objective: Objective,
+    directory: Path,
+    config: Any,
+    tokenizer: Any,
+    documents: Documents,
+    world: World,
+) -> None:
+    run = options.run
+    total = batching.total_steps(len(documents), run.batch_size, run.epochs, run.max_steps)
+    identity = {**fingerprint(options), "documents": documents.fingerprint}
+    start = _find_start(run, identity, world)
+    step = checkpoint.describe(start)["step"] if start else 0
+    if start and step >= total and (run.output / "final").is_dir():
+        if world.is_first:
+            print(f"{run.output} is complete: {total} steps, model in {run.output / 'final'}")
+        return
+    module = models.LanguageModelLoss(
+        models.build(config), objective, options.objective.loss_backend, options.objective.error_budget
+    )
+    shard(module, module.layers, world, getattr(torch, options.model.dtype), run.reshard)
+    models.load_weights(module, directory, world.device)
+    optimizer = adamw(module, options.optimizer)
+    if start:
+        checkpoint.load(start, module, optimizer)
+    log = None
+    if world.is_first:
+        sweep(run.output)
+        sweep(run.output / "checkpoints")
+        write_text(run.output / "config.yaml", to_yaml(options))
+        log = MetricsLog(run.output / "metrics.jsonl", step, total, f"{objective.name} {run.output.name}")
+        log.note(
+            f"{documents.counts}; {total} steps on {world.size} rank(s)" + (f"; resumed at {step}" if step else "")
+        )
+    try:
+        Loop(options, module, optimizer, documents, tokenizer.pad_token_id, world, log, identity, total).run(step)
+    finally:
+        if log:
+            log.close()
+    state = models.gather(module, models.stored_dtype(config), world.is_first)
+    if world.is_first:
+        models.export(state, directory, tokenizer, run.output / "final")
+    barrier()
+
+
+def _find_start(run: RunOptions, identity: dict[str, Any], world: World) -> Path | None:
+    """The checkpoint to go on from. A run that cannot be gone on with is set aside, never overwritten."""
+    found = checkpoint.complete(run.output / "checkpoints")
+    leftover = (run.output / "final").exists() or (run.output / "metrics.jsonl").exists()
+    barrier()  # every rank has looked before any moves something
+    if not run.resume or not found:
+        if world.is_first and leftover:
+            why = "--no-resume" if not run.resume else "no checkpoint to go on from"
+            print(f"{why}: the run that was in {run.output} is now in {set_aside(run.output)}")
+        barrier()
+        return None
+    before = checkpoint.describe(found[-1])["run"]
+    changed = [key for key in identity if before.get(key) != identity[key]]
+    if changed:
+        key = changed[0]
+        name = "the data" if key == "documents" else "--" + key.replace("_", "-")
+        detail = "" if key == "documents" else f" (it was {before.get(key)}, now {identity[key]})"
+        raise UserError(
+            f"{name} differs from the run in {run.output}{detail}; restore it, choose another --output, or give"
+            " --no-resume to start over"
+        )
+    return found[-1]
