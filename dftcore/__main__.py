@@ -48,8 +48,19 @@ def problems(argv: Sequence[str]) -> None:
     print(f"{options.count} problems are in {options.output}")
 
 
-VERBS: dict[str, Callable[[Sequence[str]], None]] = {"demo": demo, "export": export, "problems": problems}
-RESERVED = ("preflight", "sample", "verify", "report", "sweep")
+def sweep(argv: Sequence[str]) -> None:
+    from dftcore.sweep import SweepConfig, sweep
+
+    sweep(parse_options(SweepConfig, argv, "python -m dftcore sweep", "Train and evaluate a grid of runs.").sweep)
+
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {
+    "demo": demo,
+    "export": export,
+    "problems": problems,
+    "sweep": sweep,
+}
+RESERVED = ("preflight", "sample", "verify", "report")
 
 
 def main(argv: Sequence[str]) -> None:

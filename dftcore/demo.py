@@ -7,15 +7,13 @@ under the output directory; a second run reuses what is there and an interrupted
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dftcore import launch
 from dftcore.data.batching import total_steps
 from dftcore.data.problems import Split, write_problems
 from dftcore.errors import UserError
@@ -25,7 +23,6 @@ from dftcore.tables import markdown_table
 
 METHODS = ("sft", "dft")
 LEVELS = (1, 2)  # of the generated problems: within reach of a model of 135 million parameters
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,8 @@ class Demo:
             self.say(f"score {method.upper()} half-way and at the end")
             half = self.output / method / f"step-{middle}"
             if not half.is_dir():
-                self.program("export", run=self.output / method, step=middle, output=half)
+                run = {"run": self.output / method, "step": middle, "output": half}
+                self._check("export", launch.verb("export", run))
             halfway = self.evaluate(half, f"{method}-step-{middle}", samples=1)
             results[method] = self.evaluate(self.output / method / "final", method, samples=2)
             scores[method] = [
@@ -107,7 +105,8 @@ class Demo:
             keep_checkpoints=1000,  # the half-way one is exported afterwards, however often the run was interrupted
             seed=self.options.seed,
             # Without a variable-length attention kernel short rows beat one long masked row; the model is small.
-            flags=["--no-packing", "--no-reshard"],
+            packing=False,
+            reshard=False,
         )
 
     def evaluate(self, model: Path, name: str, samples: int) -> dict[str, Any]:
@@ -124,34 +123,16 @@ class Demo:
                 sampling_batch_size=32,
                 dtype=self.dtype,
                 seed=self.options.seed,
-                flags=["--label-statistics"],
+                label_statistics=True,
             )
         return json.loads((output / "results.json").read_text(encoding="utf-8"))
 
-    def launch(self, script: str, flags: list[str], **options: Any) -> None:
-        """A program of the repository under torchrun."""
-        if not (_ROOT / script).is_file():
-            raise UserError(f"the demo needs a checkout of the repository: there is no {_ROOT / script}")
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.ranks)]
-        self._call([*torchrun, str(_ROOT / script)], flags, options)
+    def launch(self, script: str, **options: Any) -> None:
+        self._check(script, launch.torchrun(script, self.ranks, options))
 
-    def program(self, verb: str, **options: Any) -> None:
-        self._call(["-m", "dftcore", verb], [], options)
-
-    def _call(self, program: list[str], flags: list[str], options: dict[str, Any]) -> None:
-        words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-        threads = max(1, len(os.sched_getaffinity(0)) // self.ranks)
-        environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", **os.environ}
-        with subprocess.Popen([sys.executable, *program, *words, *flags], env=environment) as process:
-            try:
-                status = process.wait()
-            except KeyboardInterrupt:
-                process.wait()  # it got the Ctrl-C too, and leaves its files in order
-                raise
+    def _check(self, program: str, status: int) -> None:
         if status != 0:
-            raise UserError(
-                f"{' '.join(program[-1:])} ended with status {status}, see above; run the demo again to go on"
-            )
+            raise UserError(f"{program} ended with status {status}, see above; run the demo again to go on")
 
     def _write_problems(self) -> None:
         wanted: dict[Split, int] = {"train": self.options.examples, "test": self.options.questions}
@@ -166,7 +147,7 @@ class Demo:
         now = {name: str(getattr(self.options, name)) for name in DemoOptions.__dataclass_fields__ if name != "output"}
         if not path.is_file():
             dtype = _faster_dtype() if self.options.dtype == "auto" else self.options.dtype
-            write_json(path, {"options": now, "dtype": dtype, "ranks": self.options.ranks or _default_ranks()})
+            write_json(path, {"options": now, "dtype": dtype, "ranks": launch.local_ranks(self.options.ranks)})
         before = json.loads(path.read_text(encoding="utf-8"))
         for name, value in now.items():
             if before["options"].get(name) != value:
@@ -233,12 +214,6 @@ def _smollm2() -> Path:
     from dftcore.pretrained import smollm2
 
     return smollm2()
-
-
-def _default_ranks() -> int:
-    import torch
-
-    return torch.cuda.device_count() or min(2, len(os.sched_getaffinity(0)))
 
 
 def _faster_dtype() -> str:

@@ -1,0 +1,62 @@
+"""Finished or unfinished runs read back from their directories: what sweep and report know of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dftcore.errors import UserError
+from dftcore.files import read_log
+
+EVALUATION = "eval"  # directory of a run where its final model's evaluation lies
+
+
+@dataclass(frozen=True)
+class Run:
+    """options: config.yaml. metrics: a record an optimizer step. results: of the evaluation, {} before there is one."""
+
+    path: Path
+    options: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    results: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def objective(self) -> str:
+        """Objective with its parameters, such as `power alpha=0.5`."""
+        return " ".join([str(self.options.get("objective")), *self.options.get("objective_args", ())])
+
+    @property
+    def accuracies(self) -> dict[str, dict[str, Any]]:
+        """benchmark -> value, low, high, questions, samples and rates."""
+        return dict(self.results.get("benchmarks", {}))
+
+
+def read_run(path: Path, option: str) -> Run:
+    """The run in a directory of train.py. Raises UserError when it is none, or a file of it is damaged."""
+    options = read_config(path / "config.yaml", option)
+    results: dict[str, Any] = {}
+    found = path / EVALUATION / "results.json"
+    if found.is_file():
+        try:
+            results = dict(json.loads(found.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise UserError(f"{option}: {found} is damaged; remove it and evaluate again") from None
+    return Run(path, options, read_log(path / "metrics.jsonl"), results)
+
+
+def read_config(path: Path, option: str) -> dict[str, Any]:
+    """The resolved options that a run was started with."""
+    if not path.is_file():
+        raise UserError(f"{option}: {path.parent} is not a run directory: it has no {path.name}")
+    try:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError):
+        raise UserError(f"{option}: {path} is damaged; restore it or remove that run") from None

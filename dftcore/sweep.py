@@ -1,0 +1,207 @@
+"""A grid of runs from one file: trained, evaluated and tabled; what is there already is not done again.
+
+    train:                       # options of train.py, but for --output
+      model: HuggingFaceTB/SmolLM2-135M-Instruct
+      data: train.jsonl
+    grid:                        # every combination is one run
+      objective: [sft, dft, power alpha=0.5]
+      lr: [1e-5, 5e-5]
+      seed: [0, 1, 2]
+    evaluate:                    # options of evaluate.py, but for --model and --output; left out: no evaluation
+      benchmarks: test.jsonl
+      samples: 4
+
+    python -m dftcore sweep --plan plan.yaml --output runs/sweep
+
+A run lies in <output>/objective=dft_lr=1e-05_seed=0, its evaluation in eval/ there. The whole grid is checked before
+the first run starts; a run that fails is reported at the end and tried again by the next call.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dftcore import launch
+from dftcore.errors import UserError, nearest
+from dftcore.evaluation import EvaluateOptions
+from dftcore.files import check_writable, write_json, write_text
+from dftcore.objectives import Objective
+from dftcore.options import flatten, option, parse_options
+from dftcore.runs import EVALUATION, Run, read_config, read_run
+from dftcore.tables import markdown_table
+from dftcore.training import TrainOptions
+from dftcore.training.options import fingerprint
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    plan: Path = option(help="YAML file with the sections train, grid and evaluate")
+    output: Path = option(help="directory of the runs, sweep.json and sweep.md")
+    ranks: int | None = option(None, "processes of each run; none: one a GPU, else two", minimum=1)
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    sweep: SweepOptions
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One run of the grid: its values of the axes, the options given to its two programs, the latter's all resolved."""
+
+    axes: dict[str, str]
+    path: Path
+    train: dict[str, Any]
+    evaluate: dict[str, Any] | None
+    evaluated: dict[str, Any]
+
+
+def sweep(options: SweepOptions) -> None:
+    """Run what is missing of the grid. Raises UserError naming the runs that failed, after all others are done."""
+    check_writable(options.output, "--output")
+    points = list(_points(options))
+    if len({point.path for point in points}) < len(points):
+        raise UserError(f"--plan: {options.plan}: grid: two values differ only in signs that a directory's name lacks")
+    ranks = launch.local_ranks(options.ranks)
+    failed = []
+    for number, point in enumerate(points, 1):
+        for stage, script, arguments in _missing(point):
+            print(f"\n[{number}/{len(points)}] {stage} {point.path.name}", flush=True)
+            status = launch.torchrun(script, ranks, arguments)
+            if status != 0:
+                failed.append(f"{point.path.name} ({script}: status {status})")
+                break
+        _write_table(options.output, points)
+    print("\n" + (options.output / "sweep.md").read_text(encoding="utf-8"), end="")
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(points)} runs failed: {', '.join(failed)}; see above, then run it again"
+        )
+
+
+def _points(options: SweepOptions) -> Iterator[_Point]:
+    """Every combination, each checked as the programs themselves would check it."""
+    plan = _read_plan(options.plan)
+    for values in itertools.product(*plan["grid"].values()):
+        axes = {name: str(value) for name, value in zip(plan["grid"], values, strict=True)}
+        path = options.output / "_".join(f"{name}={_in_a_name(value)}" for name, value in axes.items())
+        given = {**plan["train"], **dict(zip(plan["grid"], values, strict=True)), "output": path}
+        objective, *arguments = str(given.get("objective", "dft")).split()
+        if arguments:
+            given |= {"objective": objective, "objective_args": arguments}
+        train = _checked(TrainOptions, given, options.plan, "train")
+        _refuse_another_run(path, fingerprint(train))
+        evaluate, evaluated = None, {}
+        if plan["evaluate"] is not None:
+            evaluate = {**plan["evaluate"], "model": path / "final", "output": path / EVALUATION}
+            evaluated = flatten(_checked(EvaluateOptions, evaluate, options.plan, "evaluate"))
+        yield _Point(axes, path, given, evaluate, evaluated)
+
+
+def _in_a_name(value: str) -> str:
+    return re.sub(r"[^\w.=+-]+", "-", value).strip("-")
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    try:
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--plan: cannot read {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"--plan: {path} is not YAML: {' '.join(str(error).split())}") from None
+    sections = ("train", "grid", "evaluate")
+    if not isinstance(plan, dict) or not plan.get("train") or not plan.get("grid"):
+        raise UserError(f"--plan: {path} needs the sections train and grid, and may have evaluate")
+    for name, section in plan.items():
+        if name not in sections:
+            raise UserError(f"--plan: {path}: unknown section {name!r}{nearest(str(name), sections)}")
+        if not isinstance(section, dict) and (name, section) != ("evaluate", None):
+            raise UserError(f"--plan: {path}: section {name} holds no lines such as `lr: 5e-5`")
+        for key in section or ():
+            if str(key).replace("-", "_") in ("output", "config"):
+                raise UserError(f"--plan: {path}: {key} is set by the sweep; remove it from section {name}")
+    for name, values in plan["grid"].items():
+        if not isinstance(values, list) or not values or len({str(value) for value in values}) != len(values):
+            raise UserError(f"--plan: {path}: grid: {name} needs a list of distinct values, such as [1e-5, 5e-5]")
+    return {section: plan.get(section) for section in sections}
+
+
+def _checked(config_type: type, given: Mapping[str, Any], plan: Path, section: str) -> Any:
+    try:
+        config: Any = parse_options(config_type, launch.words(given), section, "")
+        if isinstance(config, TrainOptions):
+            Objective.parse(config.objective.objective, config.objective.objective_args)
+        return config
+    except UserError as error:
+        raise UserError(f"--plan: {plan}: {section}: {error}") from None
+
+
+def _refuse_another_run(path: Path, wanted: dict[str, Any]) -> None:
+    if not (path / "config.yaml").is_file():
+        return
+    before = read_config(path / "config.yaml", "--output")
+    changed = [name for name, value in wanted.items() if before.get(name) != value]
+    if changed:
+        name = changed[0]
+        raise UserError(
+            f"--output: {path} was run with {name}: {before.get(name)}, the plan says {wanted[name]}; choose another"
+            " directory or remove that run"
+        )
+
+
+def _missing(point: _Point) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The stages of a run that have left no result yet."""
+    if not (point.path / "final").is_dir():
+        yield "train", "train.py", point.train
+    if point.evaluate is not None and not _is_evaluated(point):
+        yield "evaluate", "evaluate.py", point.evaluate
+
+
+def _is_evaluated(point: _Point) -> bool:
+    """Under the same options; evaluate.py itself goes on with, or refuses, what it finds under others."""
+    results = point.path / EVALUATION / "results.json"
+    if not results.is_file():
+        return False
+    return read_config(point.path / EVALUATION / "config.yaml", "--output") == point.evaluated
+
+
+def _write_table(output: Path, points: list[_Point]) -> None:
+    """sweep.json and sweep.md: a line a run that has started."""
+    runs = [(point, read_run(point.path, "--output")) for point in points if (point.path / "config.yaml").is_file()]
+    records = [_record(point, run) for point, run in runs]
+    write_json(output / "sweep.json", records)
+    benchmarks = list(dict.fromkeys(name for record in records for name in record["accuracy"]))
+    rows = [(*points[0].axes, "steps", "NLL", "mean p", *benchmarks)]
+    for record in records:
+        scores = (record["accuracy"].get(name) for name in benchmarks)
+        rows.append(
+            (
+                *record["axes"].values(),
+                str(record["steps"]),
+                *("-" if record[name] is None else f"{record[name]:.3f}" for name in ("nll", "mean_prob")),
+                *(f"{s['value']:.1%} ({s['low']:.1%} to {s['high']:.1%})" if s else "-" for s in scores),
+            )
+        )
+    write_text(output / "sweep.md", markdown_table(rows) + "\n")
+
+
+def _record(point: _Point, run: Run) -> dict[str, Any]:
+    last = run.metrics[-1] if run.metrics else {}
+    return {
+        "axes": point.axes,
+        "run": point.path.name,
+        "steps": last.get("step", 0),
+        "nll": last.get("nll"),
+        "mean_prob": last.get("mean_prob"),
+        "accuracy": {
+            name: {key: found[key] for key in ("value", "low", "high", "questions", "samples")}
+            for name, found in run.accuracies.items()
+        },
+    }
