@@ -48,6 +48,13 @@ def problems(argv: Sequence[str]) -> None:
     print(f"{options.count} problems are in {options.output}")
 
 
+def report(argv: Sequence[str]) -> None:
+    from dftcore.report import ReportConfig, write_report
+
+    description = "Write one HTML page with the tables and figures of runs."
+    write_report(parse_options(ReportConfig, argv, "python -m dftcore report", description).report)
+
+
 def sweep(argv: Sequence[str]) -> None:
     from dftcore.sweep import SweepConfig, sweep
 
@@ -58,9 +65,10 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "demo": demo,
     "export": export,
     "problems": problems,
+    "report": report,
     "sweep": sweep,
 }
-RESERVED = ("preflight", "sample", "verify", "report")
+RESERVED = ("preflight", "sample", "verify")
 
 
 def main(argv: Sequence[str]) -> None:

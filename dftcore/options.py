@@ -35,9 +35,13 @@ def option(
     above: float | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
+    positional: bool = False,
 ) -> Any:
-    """A dataclass field with its help text and bounds; without a default the option is required."""
-    metadata = {"help": help, "above": above, "minimum": minimum, "maximum": maximum}
+    """A dataclass field with its help text and bounds; without a default the option is required.
+
+    A positional one, a tuple, takes the words that belong to no option.
+    """
+    metadata = {"help": help, "above": above, "minimum": minimum, "maximum": maximum, "positional": positional}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -54,7 +58,7 @@ class _Spec:
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        return self.name.upper() if self.metadata["positional"] else "--" + self.name.replace("_", "-")
 
     def help(self) -> str:
         if self.default is MISSING:
@@ -79,7 +83,7 @@ def parse_options(config_type: type[Config], argv: Sequence[str], program: str, 
         raise SystemExit(0)
     found, rest = parser.parse_known_args(argv)
     if rest:
-        flags = [spec.flag for spec in specs.values()] + ["--config", "--help"]
+        flags = [spec.flag for spec in specs.values() if spec.flag.startswith("--")] + ["--config", "--help"]
         flags += [spec.flag.replace("--", "--no-", 1) for spec in specs.values() if spec.kind is bool]
         word = rest[0].partition("=")[0]
         if word.startswith("-"):
@@ -132,16 +136,20 @@ def _parser(specs: dict[str, _Spec], program: str, description: str) -> argparse
     titles: dict[str, Any] = {}
     for spec in specs.values():
         group = titles.setdefault(spec.group, parser.add_argument_group(spec.group.replace("_", " ")))
-        if spec.kind is bool:
-            action = argparse.BooleanOptionalAction
-            group.add_argument(spec.flag, action=action, default=argparse.SUPPRESS, help=spec.help())
-        else:
-            metavar = "|".join(get_args(spec.kind)) if get_origin(spec.kind) is Literal else spec.name.upper()
-            nargs = "+" if get_origin(spec.kind) is tuple else None
-            group.add_argument(
-                spec.flag, dest=spec.name, nargs=nargs, metavar=metavar, default=argparse.SUPPRESS, help=spec.help()
-            )
+        _add_argument(group, spec)
     return parser
+
+
+def _add_argument(group: Any, spec: _Spec) -> None:
+    default = argparse.SUPPRESS
+    if spec.metadata["positional"]:
+        group.add_argument(spec.name, nargs="*", metavar=spec.flag, default=default, help=spec.help())
+    elif spec.kind is bool:
+        group.add_argument(spec.flag, action=argparse.BooleanOptionalAction, default=default, help=spec.help())
+    else:
+        metavar = "|".join(get_args(spec.kind)) if get_origin(spec.kind) is Literal else spec.name.upper()
+        nargs = "+" if get_origin(spec.kind) is tuple else None
+        group.add_argument(spec.flag, dest=spec.name, nargs=nargs, metavar=metavar, default=default, help=spec.help())
 
 
 def _specs(config_type: type) -> Iterator[_Spec]:
@@ -180,6 +188,8 @@ def _convert(spec: _Spec, raw: Any, where: str) -> Any:
     if get_origin(spec.kind) is tuple:
         member = get_args(spec.kind)[0]
         words = raw if isinstance(raw, list) else [raw]
+        if member is Path:  # which may hold a comma
+            return tuple(Path(str(word)) for word in words)
         parts = [part.strip() for word in words for part in str(word).split(",") if part.strip()]
         try:
             return tuple(member(part) for part in parts)

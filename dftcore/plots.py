@@ -20,7 +20,7 @@ def learning_curves(
 
     metrics: run -> records of metrics.jsonl. accuracy: run -> records of step, value, low, high.
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     for name, records in metrics.items():
         steps = [record["step"] for record in records]
@@ -47,7 +47,7 @@ def learning_curves(
 
 def probability_histogram(path: Path, statistics: Mapping[str, dict[str, Any]]) -> None:
     """Share of label tokens in each probability bin, for every model. statistics: model -> label_statistics."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(10, 4), layout="constrained")
     width = 0.8 / len(statistics)
     bins: list[float] = next(iter(statistics.values()))["bins"]
@@ -66,7 +66,14 @@ def probability_histogram(path: Path, statistics: Mapping[str, dict[str, Any]]) 
     _save(figure, path)
 
 
-def _pyplot() -> Any:
+def colours(labels: Sequence[str]) -> list[Any]:
+    """A colour for each label: the method's own, else one that no other label has."""
+    spare = iter(pyplot().get_cmap("tab20").colors * 8)
+    return [COLOURS.get(label) or next(spare) for label in labels]
+
+
+def pyplot() -> Any:
+    """matplotlib.pyplot without a display. Raises UserError where it is not installed."""
     try:
         import matplotlib
     except ImportError:
