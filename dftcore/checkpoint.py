@@ -38,24 +38,27 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     barrier()
-    tensors, rows = {}, {}
-    for name, tensor in _state(module, optimizer):
-        tensors[name] = local_tensor(tensor).detach().cpu().contiguous()
-        rows[name] = local_rows(tensor)
-    path = partial / f"rank-{world.rank}-of-{world.size}.safetensors"
-    save_file(tensors, path, metadata={"rows": json.dumps(rows)})
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+    if world.is_first_replica:
+        _write_rows(partial / f"rank-{world.shard_rank}-of-{world.shards}.safetensors", module, optimizer)
     barrier()
     if world.is_first:
-        write_json(
-            partial / "state.json", {"step": step, "updates": updates_done(optimizer), "ranks": world.size, "run": run}
-        )
+        state = {"step": step, "updates": updates_done(optimizer), "ranks": world.shards, "run": run}
+        write_json(partial / "state.json", state)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         for old in complete(root)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     barrier()
+
+
+def _write_rows(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    tensors, rows = {}, {}
+    for name, tensor in _state(module, optimizer):
+        tensors[name] = local_tensor(tensor).detach().cpu().contiguous()
+        rows[name] = local_rows(tensor)
+    save_file(tensors, path, metadata={"rows": json.dumps(rows)})
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def complete(root: Path) -> list[Path]:

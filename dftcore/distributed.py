@@ -1,4 +1,4 @@
-"""Everything that knows of more than one process: the group, the mesh, sharding, and which rows a rank holds.
+"""More than one process: the group, which rows of a tensor a rank holds, and what ranks tell each other.
 
 One path serves one process and many: a single process is a group of one, so FSDP2's mixed precision and gradient
 averaging are the same everywhere.
@@ -16,20 +16,35 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, Shard
+from torch import Tensor
+from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from dftcore.errors import UserError
 
 
 @dataclass(frozen=True)
 class World:
+    """The ranks of a run: `replicas` copies of the model, each sharded over `shards` ranks with consecutive numbers."""
+
     rank: int
     size: int
     device: torch.device
     store: dist.Store
+    replicas: int = 1
+
+    @property
+    def shards(self) -> int:
+        return self.size // self.replicas
+
+    @property
+    def shard_rank(self) -> int:
+        """Which of the shards this rank holds."""
+        return self.rank % self.shards
+
+    @property
+    def is_first_replica(self) -> bool:
+        """Whether this rank belongs to the copy of the model that is saved; the others hold the same rows."""
+        return self.rank < self.shards
 
     def next_number(self, counter: str) -> int:
         """0, 1, 2, ... each given to one rank only."""
@@ -41,7 +56,7 @@ class World:
 
 
 @contextmanager
-def process_group(timeout: timedelta = timedelta(minutes=30)) -> Iterator[World]:
+def process_group(timeout: timedelta = timedelta(minutes=30), replicas: int = 1) -> Iterator[World]:
     """The default group over all ranks, gloo on CPU and NCCL on GPUs, torn down after what lived on it is collected.
 
     Sharded state must be gone before the group is destroyed, so keep it inside a function called in the block.
@@ -68,26 +83,10 @@ def process_group(timeout: timedelta = timedelta(minutes=30)) -> Iterator[World]
         store = dist.HashStore()
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     try:
-        yield World(rank, size, device, store)
+        yield World(rank, size, device, store, replicas)
     finally:
         gc.collect()
         dist.destroy_process_group()
-
-
-def shard(
-    module: nn.Module, layers: list[nn.Module], world: World, compute_dtype: torch.dtype, reshard: bool = True
-) -> None:
-    """FSDP2 over all ranks: each decoder layer a group, the rest (embeddings, norm, head) the root group of `module`.
-
-    The loss is the forward of `module`, so its head is gathered whole around the loss and reduce-scattered once.
-    Parameters stay fp32; compute is in `compute_dtype`, gradients are reduced in fp32. With `reshard`, a layer's
-    gathered parameters are freed between forward and backward and gathered again: less memory, more traffic.
-    """
-    mesh = init_device_mesh(world.device.type, (world.size,), mesh_dim_names=("shard",))
-    policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    for layer in layers:
-        fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard)
-    fully_shard(module, mesh=mesh, mp_policy=policy)
 
 
 def local_tensor(tensor: Tensor) -> Tensor:
@@ -104,10 +103,11 @@ def local_rows(tensor: Tensor) -> tuple[int, int]:
     rows = tensor.shape[0]
     if not isinstance(tensor, DTensor):
         return 0, rows
-    (placement,) = tensor.placements
-    if not isinstance(placement, Shard) or placement.dim != 0:
-        raise TypeError(f"a tensor placed {placement} is not sharded by rows")
-    size, rank = tensor.device_mesh.size(), tensor.device_mesh.get_local_rank()
+    *replicated, placement = tensor.placements  # with replicas the mesh is [replicate, shard]
+    if not all(isinstance(copy, Replicate) for copy in replicated) or placement != Shard(0):
+        raise TypeError(f"a tensor placed {tensor.placements} is not sharded by rows")
+    mesh_dim = len(replicated)
+    size, rank = tensor.device_mesh.size(mesh_dim), tensor.device_mesh.get_local_rank(mesh_dim)
     chunk = math.ceil(rows / size)
     return min(rank * chunk, rows), min((rank + 1) * chunk, rows)
 

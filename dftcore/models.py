@@ -2,7 +2,7 @@
 
 directory = find_model("Qwen/Qwen2.5-Math-1.5B")
 module = LanguageModelLoss(build(load_config(directory)), objective)     # on the meta device
-... shard(module, module.layers, ...) ...
+... shard(module, world, ...) ...
 load_weights(module, directory, device)                                   # each rank reads only its rows
 """
 
@@ -125,14 +125,14 @@ def check_vocabulary(tokenizer: Any, config: Any, directory: Path) -> None:
         )
 
 
-def build(config: Any) -> Any:
-    """The model on the meta device, fp32, without memory; `load_weights` fills it."""
+def build(config: Any, dtype: torch.dtype = torch.float32) -> Any:
+    """The model on the meta device, without memory; `load_weights` fills it."""
     from transformers import AutoModelForCausalLM
 
     config = copy.deepcopy(config)  # from_config writes its dtype into the config that it is given
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     except ValueError as error:
         raise UserError(f"--model: {one_line(error)}") from None
     if not hasattr(model.base_model, "layers"):
@@ -140,14 +140,21 @@ def build(config: Any) -> Any:
     return model
 
 
-def load_weights(module: LanguageModelLoss, directory: Path, device: torch.device) -> None:
-    """Materialize `module` on `device`; fill each parameter, or this rank's rows of it, from the safetensors files."""
+def load_weights(
+    module: LanguageModelLoss, directory: Path, device: torch.device, parameter_device: torch.device | None = None
+) -> None:
+    """Materialize `module` on `device`; fill each parameter, or this rank's rows of it, from the safetensors files.
+
+    Parameters may live elsewhere than buffers: on `parameter_device`, the CPU when they are offloaded.
+    """
     model = module.language_model
-    module.to_empty(device=device)
+    module.to_empty(device=parameter_device or device)
     model.tie_weights()  # to_empty gives tied parameters memory of their own
     for part in model.modules():
         if any(True for _ in part.buffers(recurse=False)):
             model._init_weights(part)  # rotary frequencies: buffers that no checkpoint holds
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, buffer.to(device))
     with ExitStack() as stack:
         index = _open_safetensors(directory, stack)
         for name, parameter in model.named_parameters():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import ROOT, Finished, make_model
+from support import ROOT, Finished, make_model, run_options, torchrun
 
 # Before torch is imported: sums over another number of threads round differently, here as in launched programs.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -44,6 +44,15 @@ def problems(tmp_path_factory) -> Path:
     write_problems(directory / "train.jsonl", "train", 96, (1, 2), seed=3)
     write_problems(directory / "test.jsonl", "test", 12, (1, 2), seed=3)
     return directory
+
+
+@pytest.fixture(scope="session")
+def unbroken(tiny_model, problems, tmp_path_factory) -> Path:
+    """Ten steps of DFT on one rank; what every other way of running them must equal."""
+    output = tmp_path_factory.mktemp("runs") / "unbroken"
+    done = torchrun(1, "train.py", **run_options(tiny_model, problems, output))
+    assert done.status == 0, done.err
+    return output
 
 
 @pytest.fixture

@@ -77,6 +77,28 @@ class Finished:
         return lines[0]
 
 
+QUICK = {"dtype": "float32", "batch_size": 8, "max_length": 128, "lr": 1e-3, "max_steps": 10, "save_every": 3}
+
+
+def run_options(model: Path, problems: Path, output: Path, /, **changes: object) -> dict[str, object]:
+    """A short run of train.py on a tiny model."""
+    return {"model": model, "data": problems / "train.jsonl", "output": output, **QUICK, **changes}
+
+
+def column(run: Path, name: str) -> list:
+    """One figure of metrics.jsonl over the steps of a run."""
+    from dftcore.files import read_log
+
+    return [record[name] for record in read_log(run / "metrics.jsonl")]
+
+
+def weights(run: Path) -> dict:
+    """The exported model of a run, by tensor name."""
+    from safetensors.torch import load_file
+
+    return load_file(run / "final" / "model.safetensors")
+
+
 def torchrun(ranks: int, script: str, *words: str, timeout: float = 240, **options: object) -> Finished:
     """The program as a user launches it, on `ranks` processes."""
     flags = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]

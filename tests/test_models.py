@@ -13,9 +13,10 @@ from dftcore import models
 from dftcore.data import chat
 from dftcore.data.batching import collate
 from dftcore.data.documents import Counts, Documents
-from dftcore.distributed import process_group, shard
+from dftcore.distributed import process_group
 from dftcore.errors import UserError
 from dftcore.objectives import Objective
+from dftcore.parallel import shard
 
 
 def loaded(directory, objective="dft") -> models.LanguageModelLoss:
@@ -110,7 +111,7 @@ def test_export_is_what_from_pretrained_loads(directory, tmp_path):
 def _export_sharded(directory, path, world):
     config = models.load_config(directory)
     module = models.LanguageModelLoss(models.build(config), Objective("dft"))
-    shard(module, module.layers, world, torch.float32)
+    shard(module, world, torch.float32)
     models.load_weights(module, directory, world.device)
     with torch.no_grad():
         for parameter in module.parameters():

@@ -12,34 +12,11 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from support import ROOT, torchrun
+from support import ROOT, column, run_options, torchrun, weights
 
 from dftcore import checkpoint
 from dftcore.files import read_log
 from dftcore.optim import OptimizerOptions, learning_rate
-
-QUICK = {"dtype": "float32", "batch_size": 8, "max_length": 128, "lr": 1e-3, "max_steps": 10, "save_every": 3}
-
-
-def run_options(model, problems, output, /, **changes):
-    return {"model": model, "data": problems / "train.jsonl", "output": output, **QUICK, **changes}
-
-
-def column(run, name):
-    return [record[name] for record in read_log(run / "metrics.jsonl")]
-
-
-def weights(run):
-    return load_file(run / "final" / "model.safetensors")
-
-
-@pytest.fixture(scope="module")
-def unbroken(tiny_model, problems, tmp_path_factory):
-    """Ten steps of DFT on one rank; what every other way of running them must equal."""
-    output = tmp_path_factory.mktemp("runs") / "unbroken"
-    done = torchrun(1, "train.py", **run_options(tiny_model, problems, output))
-    assert done.status == 0, done.err
-    return output
 
 
 def test_a_run_directory_holds_what_the_contract_says(unbroken):

@@ -10,13 +10,14 @@ import torch
 from dftcore import checkpoint, models
 from dftcore.data import batching, chat, sources
 from dftcore.data.documents import Documents, tokenise
-from dftcore.distributed import World, barrier, process_group, shard
+from dftcore.distributed import World, barrier, process_group
 from dftcore.errors import UserError
 from dftcore.files import check_writable, set_aside, sweep, write_text
 from dftcore.metrics import MetricsLog
 from dftcore.objectives import Objective
 from dftcore.optim import adamw
 from dftcore.options import to_yaml
+from dftcore.parallel import check_replicas, parameter_device, shard
 from dftcore.training.loop import Loop
 from dftcore.training.options import RunOptions, TrainOptions, fingerprint
 
@@ -28,6 +29,7 @@ def train(options: TrainOptions) -> Path:
         raise UserError("--objective: unlikelihood lowers the probability of marked tokens; data rows carry no marks")
     if options.objective.loss_backend == "triton" and not torch.cuda.is_available():
         raise UserError("--loss-backend: triton needs a CUDA device and there is none; use auto, torch or reference")
+    check_replicas(options.scale)
     check_writable(options.run.output, "--output")
     columns = sources.parse_columns(options.data.columns)
     source = sources.find_source(options.data.data, options.data.split)
@@ -45,7 +47,7 @@ def train(options: TrainOptions) -> Path:
         subset=options.data.subset,
         seed=options.run.seed,
     )
-    with process_group() as world:
+    with process_group(replicas=options.scale.replicas) as world:
         _run(options, objective, directory, config, tokenizer, documents, world)
     return options.run.output / "final"
 
@@ -69,10 +71,13 @@ def _run(
             print(f"{run.output} is complete: {total} steps, model in {run.output / 'final'}")
         return
     module = models.LanguageModelLoss(
-        models.build(config), objective, options.objective.loss_backend, options.objective.error_budget
+        models.build(config, getattr(torch, options.model.master_dtype)),
+        objective,
+        options.objective.loss_backend,
+        options.objective.error_budget,
     )
-    shard(module, module.layers, world, getattr(torch, options.model.dtype), run.reshard)
-    models.load_weights(module, directory, world.device)
+    shard(module, world, getattr(torch, options.model.dtype), options.scale)
+    models.load_weights(module, directory, world.device, parameter_device(world, options.scale))
     optimizer = adamw(module, options.optimizer)
     if start:
         checkpoint.load(start, module, optimizer)
