@@ -1,19 +1,22 @@
 """Sharded checkpoints in safetensors: every rank writes its rows, any number of ranks reads them back.
 
-    checkpoints/step-00000100/rank-0-of-2.safetensors    rows of each parameter and of its AdamW moments
+    checkpoints/step-00000100/rank-0-of-2.safetensors    rows of each trained parameter and of its AdamW moments
     checkpoints/step-00000100/state.json                 step, updates, ranks, the run's fingerprint
 
-The directory takes its name after every file is written, so a directory of that name is complete. Parameters are
-sharded by rows; each file's header says which. All ranks must see the same file system.
+The directory takes its name after every file is written and on disk, so a directory of that name is complete; one
+that a killed run leaves is hidden and removed by the next. Parameters are sharded by rows; each file's header says
+which rows it holds, and of replicas only the first writes. All ranks must see the same file system.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -22,48 +25,131 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from dftcore.distributed import World, barrier, local_rows, local_tensor
+from dftcore.distributed import World, agree, background_group, local_rows, local_tensor
 from dftcore.errors import UserError
-from dftcore.files import write_json
+from dftcore.files import sync, write_json
 from dftcore.optim import MOMENTS, updates_done
 
 
-def save(
-    root: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, world: World, run: Any, keep: int
-) -> None:
-    """Write the state after `step` steps; keep the newest `keep` checkpoints. All ranks call it."""
-    final = root / f"step-{step:08d}"
-    partial = root / f".{final.name}.partial"
-    if world.is_first:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    barrier()
-    if world.is_first_replica:
-        _write_rows(partial / f"rank-{world.shard_rank}-of-{world.shards}.safetensors", module, optimizer)
-    barrier()
-    if world.is_first:
-        state = {"step": step, "updates": updates_done(optimizer), "ranks": world.shards, "run": run}
-        write_json(partial / "state.json", state)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        for old in complete(root)[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
-    barrier()
+class Saver:
+    """Writes the checkpoints of a run while its steps go on: they wait for a copy in host memory, not for the disk.
+
+    All ranks make it and save at the same steps. The writing threads agree over a process group of their own, since
+    collectives of two threads on one group would mix. A failure on any rank is raised on all, by the next `save` or
+    `wait`; `failed` tells of it before. As a context it waits for the save under way, but for a Ctrl-C.
+    """
+
+    def __init__(self, root: Path, world: World, run: Any, keep: int, background: bool = True) -> None:
+        self.root, self.world, self.run, self.keep, self.background = root, world, run, keep, background
+        self.group = background_group()
+        self.copies: dict[str, Tensor] = {}  # kept from save to save: pinned memory is slow to allocate
+        self.thread: Thread | None = None
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.thread and kind is not KeyboardInterrupt:
+            self.thread.join()
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None
+
+    def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, wait: bool = False) -> None:
+        """Write the state after `step` steps once the save before has ended; with `wait`, return when it is done."""
+        self.wait()
+        wait = wait or not self.background
+        tensors, rows = {}, {}
+        for name, tensor in _state(module, optimizer) if self.world.is_first_replica else ():
+            local, rows[name] = local_tensor(tensor).detach(), local_rows(tensor)
+            tensors[name] = local.cpu().contiguous() if wait else self._copy(name, local)
+        copied = torch.cuda.current_stream().record_event() if self.world.device.type == "cuda" else None
+        state = {"step": step, "updates": updates_done(optimizer), "ranks": self.world.shards, "run": self.run}
+
+        def write() -> None:
+            try:
+                if copied:
+                    copied.synchronize()
+                self._write(directory(self.root, step), tensors, rows, state)
+            except Exception as error:  # raised where the run waits for it
+                self.error = error
+
+        self.thread = Thread(target=write, name=f"save step {step}", daemon=True)
+        self.thread.start()
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when the save under way has ended. Raises what it met: OSError, or UserError for another rank's."""
+        if self.thread:
+            self.thread.join()
+            self.thread = None
+        if self.error:
+            raise self.error
+
+    def _copy(self, name: str, local: Tensor) -> Tensor:
+        """`local` in host memory, once the work queued on its device is done."""
+        if name not in self.copies:
+            pinned = local.device.type == "cuda"
+            self.copies[name] = torch.empty(local.shape, dtype=local.dtype, device="cpu", pin_memory=pinned)
+        return self.copies[name].copy_(local, non_blocking=True)
+
+    def _write(self, final: Path, tensors: dict[str, Tensor], rows: dict[str, Any], state: dict[str, Any]) -> None:
+        partial = _hidden(final)
+
+        def write_part() -> None:
+            if not self.world.is_first_replica:
+                return
+            partial.mkdir(parents=True, exist_ok=True)
+            path = partial / f"rank-{self.world.shard_rank}-of-{self.world.shards}.safetensors"
+            try:
+                save_file(tensors, path, metadata={"rows": json.dumps(rows)})
+            except SafetensorError as error:
+                raise _os_error(error, path) from None
+            sync(path)
+
+        def publish() -> None:
+            if not self.world.is_first:
+                return
+            write_json(partial / "state.json", state)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            sync(self.root)
+            for old in complete(self.root)[: -self.keep]:
+                shutil.rmtree(old.rename(_hidden(old)), ignore_errors=True)
+
+        try:
+            self._together(write_part, final)
+            self._together(publish, final)
+        except Exception:
+            if self.world.is_first:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+    def _together(self, work: Callable[[], None], final: Path) -> None:
+        """Do `work` on every rank; when it fails on one, raise on all: no part is of use without the others."""
+        failure: Exception | None = None
+        try:
+            work()
+        except Exception as error:
+            failure = error
+        if agree(failure is not None, self.group):
+            raise failure or UserError(f"checkpoint {final} was not written: another rank failed, its message says why")
 
 
-def _write_rows(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    tensors, rows = {}, {}
-    for name, tensor in _state(module, optimizer):
-        tensors[name] = local_tensor(tensor).detach().cpu().contiguous()
-        rows[name] = local_rows(tensor)
-    save_file(tensors, path, metadata={"rows": json.dumps(rows)})
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+def directory(root: Path, step: int) -> Path:
+    return root / f"step-{step:08d}"
+
+
+def step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def complete(root: Path) -> list[Path]:
     """The complete checkpoints under `root`, oldest first."""
-    return sorted(path for path in root.glob("step-*") if (path / "state.json").is_file())
+    return sorted(path for path in root.glob("step-" + "[0-9]" * 8) if (path / "state.json").is_file())
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -142,9 +228,21 @@ class _Pieces:
 
 def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor | DTensor]]:
     for name, parameter in module.named_parameters():
-        yield f"param/{name}", parameter
-        for moment in MOMENTS:
-            yield f"{moment}/{name}", optimizer.state[parameter][moment]
+        if parameter in optimizer.state:  # frozen parameters are those of the model that training started from
+            yield f"param/{name}", parameter
+            for moment in MOMENTS:
+                yield f"{moment}/{name}", optimizer.state[parameter][moment]
+
+
+def _hidden(path: Path) -> Path:
+    """The name of a checkpoint that is not complete yet, or no longer."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def _os_error(error: SafetensorError, path: Path) -> Exception:
+    """The system error that safetensors reports as text, with the file's name."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
 
 
 def _damaged(path: Path, what: str) -> str:

@@ -122,8 +122,13 @@ def barrier() -> None:
     dist.barrier()
 
 
-def agree(value: bool) -> bool:
+def agree(value: bool, group: dist.ProcessGroup | None = None) -> bool:
     """Whether any rank says so."""
     flag = torch.tensor(int(value))
-    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=group)
     return bool(flag)
+
+
+def background_group() -> dist.ProcessGroup:
+    """All ranks once more, for a thread beside the training's; on the CPU. Waits longer, since it waits for disks."""
+    return dist.new_group(backend="gloo", timeout=timedelta(hours=2))

@@ -28,14 +28,22 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.rename(path)
             shutil.rmtree(before, ignore_errors=True)
         else:
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
+            sync(temporary)
             temporary.replace(path)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Return when the file, or the directory's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_writable(path: Path, option: str) -> None:

@@ -31,7 +31,7 @@ _MAX_SKIPPED = 10  # steps in a row whose gradient was not finite
 
 @dataclass
 class Loop:
-    """What the steps of one run work on. `log` is None on every rank but the first; `fingerprint` goes into saves."""
+    """What the steps of one run work on. `log` is None on every rank but the first."""
 
     options: TrainOptions
     module: models.LanguageModelLoss
@@ -40,7 +40,7 @@ class Loop:
     pad_token_id: int
     world: World
     log: MetricsLog | None
-    fingerprint: dict[str, Any]
+    saver: checkpoint.Saver
     total: int
 
     def run(self, step: int) -> None:
@@ -59,9 +59,10 @@ class Loop:
                         f"the gradient was not finite for {skipped} steps in a row, up to step {step}; lower --lr, or"
                         " try --dtype float32"
                     )
-                stopping = agree(stop.signal_number != 0)
-                if stopping or step == self.total or (run.save_every and step % run.save_every == 0):
-                    self._save(step)
+                stopping = agree(stop.signal_number != 0 or self.saver.failed)
+                last = step == self.total
+                if stopping or last or (run.save_every and step % run.save_every == 0):
+                    self.saver.save(step, self.module, self.optimizer, wait=stopping or last)
                 if stopping and step < self.total:
                     raise Interrupted(
                         f"stopped after step {step} of {self.total}, saved in {run.output / 'checkpoints'}; run the"
@@ -106,18 +107,6 @@ class Loop:
             loss.backward()
             sums += found
         return dict(zip(models.SUMS, sum_over_ranks(sums).tolist(), strict=True)), tokens
-
-    def _save(self, step: int) -> None:
-        run = self.options.run
-        checkpoint.save(
-            run.output / "checkpoints",
-            step,
-            self.module,
-            self.optimizer,
-            self.world,
-            self.fingerprint,
-            run.keep_checkpoints,
-        )
 
 
 def _record(

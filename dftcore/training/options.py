@@ -54,6 +54,7 @@ class RunOptions:
     seed: int = option(0, "of the data order and sample", minimum=0, maximum=2**63 - 1)
     save_every: int = option(100, "steps between checkpoints; 0: only at the end", minimum=0)
     keep_checkpoints: int = option(2, "newest checkpoints kept", minimum=1)
+    async_save: bool = option(True, "write checkpoints while training goes on, from a copy of the state in host memory")
     resume: bool = option(True, "go on from the run directory's newest checkpoint")
 
 
@@ -72,6 +73,7 @@ _ROUNDING_ONLY = {
     "output",
     "save_every",
     "keep_checkpoints",
+    "async_save",
     "resume",
     "micro_batch_size",
     "packing",

@@ -10,7 +10,7 @@ import torch
 from dftcore import checkpoint, models
 from dftcore.data import batching, chat, sources
 from dftcore.data.documents import Documents, tokenise
-from dftcore.distributed import World, barrier, process_group
+from dftcore.distributed import World, barrier, process_group, sum_over_ranks
 from dftcore.errors import UserError
 from dftcore.files import check_writable, set_aside, sweep, write_text
 from dftcore.metrics import MetricsLog
@@ -65,7 +65,7 @@ def _run(
     total = batching.total_steps(len(documents), run.batch_size, run.epochs, run.max_steps)
     identity = {**fingerprint(options), "documents": documents.fingerprint}
     start = _find_start(run, identity, world)
-    step = checkpoint.describe(start)["step"] if start else 0
+    checkpoints, step = run.output / "checkpoints", checkpoint.describe(start)["step"] if start else 0
     if start and step >= total and (run.output / "final").is_dir():
         if world.is_first:
             print(f"{run.output} is complete: {total} steps, model in {run.output / 'final'}")
@@ -84,14 +84,15 @@ def _run(
     log = None
     if world.is_first:
         sweep(run.output)
-        sweep(run.output / "checkpoints")
+        sweep(checkpoints)
         write_text(run.output / "config.yaml", to_yaml(options))
         log = MetricsLog(run.output / "metrics.jsonl", step, total, f"{objective.name} {run.output.name}")
         log.note(
             f"{documents.counts}; {total} steps on {world.size} rank(s)" + (f"; resumed at {step}" if step else "")
         )
     try:
-        Loop(options, module, optimizer, documents, tokenizer.pad_token_id, world, log, identity, total).run(step)
+        with checkpoint.Saver(checkpoints, world, identity, run.keep_checkpoints, run.async_save) as saver:
+            Loop(options, module, optimizer, documents, tokenizer.pad_token_id, world, log, saver, total).run(step)
     finally:
         if log:
             log.close()
@@ -103,16 +104,18 @@ def _run(
 
 def _find_start(run: RunOptions, identity: dict[str, Any], world: World) -> Path | None:
     """The checkpoint to go on from. A run that cannot be gone on with is set aside, never overwritten."""
-    found = checkpoint.complete(run.output / "checkpoints")
+    # The first rank looks for all: another's view of a network file system may be older.
+    found = checkpoint.complete(run.output / "checkpoints") if world.is_first else []
+    newest = int(sum_over_ranks(torch.tensor(checkpoint.step_of(found[-1]) if found else 0)))
     leftover = (run.output / "final").exists() or (run.output / "metrics.jsonl").exists()
-    barrier()  # every rank has looked before any moves something
-    if not run.resume or not found:
+    if not run.resume or not newest:
         if world.is_first and leftover:
             why = "--no-resume" if not run.resume else "no checkpoint to go on from"
             print(f"{why}: the run that was in {run.output} is now in {set_aside(run.output)}")
         barrier()
         return None
-    before = checkpoint.describe(found[-1])["run"]
+    start = checkpoint.directory(run.output / "checkpoints", newest)
+    before = checkpoint.describe(start)["run"]
     changed = [key for key in identity if before.get(key) != identity[key]]
     if changed:
         key = changed[0]
@@ -122,4 +125,4 @@ def _find_start(run: RunOptions, identity: dict[str, Any], world: World) -> Path
             f"{name} differs from the run in {run.output}{detail}; restore it, choose another --output, or give"
             " --no-resume to start over"
         )
-    return found[-1]
+    return start
