@@ -11,8 +11,6 @@ which rows it holds, and of replicas only the first writes. All ranks must see t
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +19,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -29,6 +26,7 @@ from dftcore.distributed import World, agree, background_group, local_rows, loca
 from dftcore.errors import UserError
 from dftcore.files import sync, write_json
 from dftcore.optim import MOMENTS, updates_done
+from dftcore.tensorfiles import write_tensors
 
 
 class Saver:
@@ -104,11 +102,7 @@ class Saver:
                 return
             partial.mkdir(parents=True, exist_ok=True)
             path = partial / f"rank-{self.world.shard_rank}-of-{self.world.shards}.safetensors"
-            try:
-                save_file(tensors, path, metadata={"rows": json.dumps(rows)})
-            except SafetensorError as error:
-                raise _os_error(error, path) from None
-            sync(path)
+            write_tensors(path, tensors, {"rows": json.dumps(rows)})
 
         def publish() -> None:
             if not self.world.is_first:
@@ -173,10 +167,12 @@ def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Non
             pieces.fill(name, local_tensor(tensor), *local_rows(tensor), list(tensor.shape))
 
 
-def parameters(path: Path) -> dict[str, Tensor]:
-    """Every parameter whole, by the name it has in the module that was saved, in one process."""
+def parameters(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Each parameter whole, one after the other, with the name it has in the module that was saved."""
     pieces = _Pieces(path)
-    return {name.removeprefix("param/"): pieces.whole(name) for name in pieces.names() if name.startswith("param/")}
+    for name in pieces.names():
+        if name.startswith("param/"):
+            yield name.removeprefix("param/"), pieces.whole(name)
 
 
 class _Pieces:
@@ -237,12 +233,6 @@ def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tupl
 def _hidden(path: Path) -> Path:
     """The name of a checkpoint that is not complete yet, or no longer."""
     return path.with_name(f".{path.name}.partial")
-
-
-def _os_error(error: SafetensorError, path: Path) -> Exception:
-    """The system error that safetensors reports as text, with the file's name."""
-    number = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
 
 
 def _damaged(path: Path, what: str) -> str:

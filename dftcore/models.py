@@ -1,4 +1,4 @@
-"""Hugging Face causal language models: found, built without memory, sharded, filled from safetensors, exported.
+"""Hugging Face causal language models: found, built without memory, filled from safetensors.
 
 directory = find_model("Qwen/Qwen2.5-Math-1.5B")
 module = LanguageModelLoss(build(load_config(directory)), objective)     # on the meta device
@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from dftcore.data import chat
 from dftcore.data.batching import Batch
-from dftcore.distributed import local_rows, local_tensor, whole_tensor
+from dftcore.distributed import local_rows, local_tensor
 from dftcore.errors import UserError, one_line
-from dftcore.files import replacing
 from dftcore.losses import Backend, linear_cross_entropy, linear_token_logprobs
 from dftcore.objectives import Objective
 
@@ -217,41 +216,6 @@ def fingerprint(directory: Path, blocks: int = 64, block_size: int = 1 << 16) ->
     return digest.hexdigest()[:16]
 
 
-def gather(module: LanguageModelLoss, dtype: torch.dtype, to_this_rank: bool) -> dict[str, Tensor]:
-    """The whole parameters by their Hugging Face names, on the CPU; all ranks call it, those not asked for get {}."""
-    state = {}
-    with torch.no_grad():
-        for name, parameter in module.language_model.named_parameters():
-            whole = whole_tensor(parameter)
-            if to_this_rank:
-                state[name] = whole.to("cpu", dtype, copy=True)
-    return state
-
-
 def stored_dtype(config: Any) -> torch.dtype:
     """The dtype that the weights of this model are stored in; what training started from, it ends in."""
     return config.dtype or torch.float32
-
-
-def export(state: dict[str, Tensor], source: Path, tokenizer: Any, path: Path) -> None:
-    """Write whole parameters as a Hugging Face directory that `from_pretrained` loads, all of it or nothing.
-
-    Configuration, dtype and generation settings are those of `source`, the model that training started from; the token
-    that ends a turn of the chat template is added to those that end generation.
-    """
-    from transformers import GenerationConfig
-    from transformers.utils import logging
-
-    config = load_config(source)
-    dtype = stored_dtype(config)
-    shell = build(config).to(dtype)
-    if config.tie_word_embeddings:
-        head = next(name for name in dict(shell.named_parameters(remove_duplicate=False)) if name not in state)
-        state[head] = state[next(name for name in state if name.endswith("embed_tokens.weight"))]
-    if (source / "generation_config.json").is_file():
-        shell.generation_config = GenerationConfig.from_pretrained(source)
-    shell.generation_config.eos_token_id = stop_ids(tokenizer, source)
-    logging.disable_progress_bar()
-    with replacing(path) as temporary:
-        shell.save_pretrained(temporary, state_dict=state)
-        tokenizer.save_pretrained(temporary)

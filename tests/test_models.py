@@ -10,13 +10,10 @@ from safetensors.torch import load_file, save_file
 from support import make_model, make_tokenizer
 
 from dftcore import models
-from dftcore.data import chat
 from dftcore.data.batching import collate
 from dftcore.data.documents import Counts, Documents
-from dftcore.distributed import process_group
 from dftcore.errors import UserError
 from dftcore.objectives import Objective
-from dftcore.parallel import shard
 
 
 def loaded(directory, objective="dft") -> models.LanguageModelLoss:
@@ -93,48 +90,6 @@ def test_the_loss_is_the_formula_on_the_models_own_logits(tiny_model):
     assert found["nll"] == pytest.approx(-logprob.sum().item(), rel=1e-5)
     assert found["prob"] == pytest.approx(logprob.exp().sum().item(), rel=1e-5)
     assert found["targets"] == valid.sum()
-
-
-def test_export_is_what_from_pretrained_loads(directory, tmp_path):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    with process_group() as world:
-        _export_sharded(directory, tmp_path / "final", world)
-    again = AutoModelForCausalLM.from_pretrained(tmp_path / "final", dtype=torch.float32)
-    before = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-    for (name, a), (_, b) in zip(again.named_parameters(), before.named_parameters(), strict=True):
-        assert torch.equal(a, b + 1), name
-    assert AutoTokenizer.from_pretrained(tmp_path / "final").chat_template
-    assert [path.name for path in tmp_path.iterdir()] == ["final"]
-
-
-def _export_sharded(directory, path, world):
-    config = models.load_config(directory)
-    module = models.LanguageModelLoss(models.build(config), Objective("dft"))
-    shard(module, world, torch.float32)
-    models.load_weights(module, directory, world.device)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(1)
-    state = models.gather(module, models.stored_dtype(config), True)
-    models.export(state, directory, chat.load_tokenizer(str(directory)), path)
-
-
-def test_export_keeps_the_sources_dtype_and_generation_settings(tiny_model, tmp_path):
-    from transformers import AutoModelForCausalLM
-
-    source = tmp_path / "source"
-    shutil.copytree(tiny_model, source)
-    AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16).save_pretrained(source)
-    settings = {"eos_token_id": [0, 1], "repetition_penalty": 1.5}
-    (source / "generation_config.json").write_text(json.dumps(settings))
-    with process_group() as world:
-        _export_sharded(source, tmp_path / "final", world)
-    assert {t.dtype for t in load_file(tmp_path / "final/model.safetensors").values()} == {torch.bfloat16}
-    assert json.loads((tmp_path / "final/config.json").read_text())["dtype"] == "bfloat16"
-    written = json.loads((tmp_path / "final/generation_config.json").read_text())
-    assert written["repetition_penalty"] == 1.5
-    assert written["eos_token_id"] == [0, 1, 2], "the chat template's end of turn is added"
 
 
 def damaged_copy(directory, tmp_path, change):

@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from support import ROOT, column, run_options, torchrun, weights
 
@@ -252,18 +253,22 @@ def test_the_learning_rate_rises_then_falls_to_zero():
     assert learning_rate(OptimizerOptions(lr=1.0, schedule="constant"), 99, 100) == 1.0
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_whole(
-    program, tiny_model, problems, tmp_path, monkeypatch
+@pytest.mark.parametrize("words", [["--async-save"], ["--no-async-save"]], ids=lambda words: words[0])
+def test_a_full_disk_is_one_line_at_the_next_step_and_leaves_nothing_that_looks_whole(
+    program, tiny_model, problems, tmp_path, monkeypatch, words
 ):
-    def full(*_args, **_options):
-        raise OSError(28, os.strerror(28), "rank-0-of-1.safetensors")
+    def full(_tensors, path, **_options):
+        raise SafetensorError(f"Error while serializing: I/O error: {os.strerror(28)} (os error 28)")
 
-    monkeypatch.setattr("dftcore.checkpoint.save_file", full)
-    done = program("train.py", **run_options(tiny_model, problems, tmp_path / "run", max_steps=2))
+    monkeypatch.setattr("dftcore.tensorfiles.save_file", full)
+    options = run_options(tiny_model, problems, tmp_path / "run", max_steps=100, epochs=10, save_every=1)
+    done = program("train.py", *words, **options)
     assert done.status == 1
-    assert "disk full while writing rank-0-of-1.safetensors" in done.err
+    partial = tmp_path / "run/checkpoints/.step-00000001.partial"
+    assert f"disk full while writing {partial}/rank-0-of-1.safetensors" in done.err
     assert "Traceback" not in done.err
-    assert not list((tmp_path / "run").glob("checkpoints/step-*"))
+    assert 1 <= len(column(tmp_path / "run", "loss")) < 100, "the run ended at a step after the failure"
+    assert not list((tmp_path / "run/checkpoints").iterdir())
     assert not (tmp_path / "run/final").exists()
 
 
@@ -274,7 +279,7 @@ def test_a_really_full_disk(program, tiny_model, problems, tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", small], check=False).returncode:
         pytest.skip("no file system can be mounted here")
     try:
-        done = program("train.py", **run_options(tiny_model, problems, small / "run", max_steps=2))
+        done = program("train.py", **run_options(tiny_model, problems, small / "run", max_steps=9, save_every=2))
         assert done.status == 1
         assert "disk full" in done.err
         assert "Traceback" not in done.err

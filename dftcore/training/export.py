@@ -1,16 +1,89 @@
-"""A checkpoint of a run turned into a Hugging Face model directory."""
+"""Models written as Hugging Face directories: the end of a run, or a checkpoint of one.
+
+Tensors are gathered one after the other and written in files of limited size, so no process holds the whole model: the
+peak on the first rank is one file.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
+from torch import Tensor
 
 from dftcore import checkpoint, models
 from dftcore.data import chat
+from dftcore.distributed import whole_tensor
 from dftcore.errors import UserError
+from dftcore.files import replacing, write_json
 from dftcore.options import option
+from dftcore.tensorfiles import write_tensors
+
+FILE_BYTES = 2_000_000_000
+
+
+def gathered(module: models.LanguageModelLoss, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Each parameter whole, as `dtype`, with its Hugging Face name; all ranks go through it together."""
+    for name, parameter in module.language_model.named_parameters():
+        yield name, whole_tensor(parameter.detach().to(dtype))
+
+
+def write_model(weights: Iterator[tuple[str, Tensor]], source: Path, tokenizer: Any, path: Path) -> None:
+    """Write a directory that `from_pretrained` loads, all of it or nothing.
+
+    Configuration, dtype and generation settings are those of `source`, the model that training started from; the token
+    that ends a turn of the chat template is added to those that end generation. A tied head is not among the weights.
+    """
+    from transformers import GenerationConfig
+
+    config = models.load_config(source)
+    config.dtype = models.stored_dtype(config)
+    if (source / "generation_config.json").is_file():
+        generation = GenerationConfig.from_pretrained(source)
+    else:
+        generation = GenerationConfig.from_model_config(config)
+    generation.eos_token_id = models.stop_ids(tokenizer, source)
+    with replacing(path) as temporary:
+        temporary.mkdir()
+        _write_weights(weights, config.dtype, temporary)
+        config.save_pretrained(temporary)
+        generation.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+
+def _write_weights(weights: Iterator[tuple[str, Tensor]], dtype: torch.dtype, directory: Path) -> None:
+    """model.safetensors, or numbered files and their index where one would be larger than FILE_BYTES."""
+    held: dict[str, Tensor] = {}
+    files: list[list[str]] = []
+    size = total = 0
+
+    def write() -> None:
+        files.append(list(held))
+        write_tensors(directory / f"{len(files)}.safetensors", held, {"format": "pt"})
+        held.clear()
+
+    for name, weight in weights:
+        tensor = weight.to("cpu", dtype).contiguous()
+        if held and size + tensor.nbytes > FILE_BYTES:
+            write()
+            size = 0
+        held[name] = tensor
+        size, total = size + tensor.nbytes, total + tensor.nbytes
+    write()
+    names = [f"model-{number:05d}-of-{len(files):05d}.safetensors" for number in range(1, len(files) + 1)]
+    if len(files) == 1:
+        names = ["model.safetensors"]
+    else:
+        places = {name: file for file, held_names in zip(names, files, strict=True) for name in held_names}
+        write_json(
+            directory / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": places}
+        )
+    for number, name in enumerate(names, 1):
+        (directory / f"{number}.safetensors").rename(directory / name)
 
 
 @dataclass(frozen=True)
@@ -42,8 +115,6 @@ def export_checkpoint(options: ExportOptions) -> None:
         raise UserError(f"--run: {options.run}/config.yaml is missing or damaged") from None
     directory = models.find_model(name)
     tokenizer = chat.load_tokenizer(str(directory), template)
-    dtype, prefix = models.stored_dtype(models.load_config(directory)), "language_model."
-    whole = checkpoint.parameters(found[step])
-    state = {name.removeprefix(prefix): tensor.to(dtype) for name, tensor in whole.items()}
-    models.export(state, directory, tokenizer, options.output)
+    weights = ((name.removeprefix("language_model."), tensor) for name, tensor in checkpoint.parameters(found[step]))
+    write_model(weights, directory, tokenizer, options.output)
     print(f"step {step} of {options.run} is now in {options.output}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dftcore.objectives import Objective
 from dftcore.optim import adamw
 from dftcore.options import to_yaml
 from dftcore.parallel import check_replicas, parameter_device, shard
+from dftcore.training.export import gathered, write_model
 from dftcore.training.loop import Loop
 from dftcore.training.options import RunOptions, TrainOptions, fingerprint
 
@@ -96,9 +98,11 @@ def _run(
     finally:
         if log:
             log.close()
-    state = models.gather(module, models.stored_dtype(config), world.is_first)
+    weights = gathered(module, models.stored_dtype(config))
     if world.is_first:
-        models.export(state, directory, tokenizer, run.output / "final")
+        write_model(weights, directory, tokenizer, run.output / "final")
+    else:
+        deque(weights, maxlen=0)  # takes part in every gather
     barrier()
 
 
