@@ -28,7 +28,6 @@ from tqdm import tqdm
 
 from dftcore import models
 from dftcore.data import chat
-from dftcore.diagnostics import label_statistics
 from dftcore.distributed import World, barrier, process_group
 from dftcore.errors import UserError
 from dftcore.files import (
@@ -45,6 +44,7 @@ from dftcore.grading import check_batch, extract_answer
 from dftcore.options import flatten, option, to_yaml
 from dftcore.questions import Question, load_questions
 from dftcore.sampling import HuggingFaceSampler, Request, sample_seed
+from dftcore.scoring import label_statistics
 from dftcore.statistics import average_accuracy
 from dftcore.tables import markdown_table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,3 @@ class MetricsLog:
     def close(self) -> None:
         self.progress.close()
         self.file.close()
-
-
-def finite(value: float) -> float | None:
-    """JSON has no NaN: null stands for a value that is not finite."""
-    return value if math.isfinite(value) else None

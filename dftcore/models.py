@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from dftcore import diagnostics
 from dftcore.data import chat
 from dftcore.data.batching import Batch
 from dftcore.distributed import local_rows, local_tensor
 from dftcore.errors import UserError, one_line
-from dftcore.losses import Backend, linear_cross_entropy, linear_token_logprobs
+from dftcore.losses import Backend, linear_cross_entropy
 from dftcore.objectives import Objective
-
-# What a pass reports, summed over its valid tokens, in this order.
-SUMS = ("loss", "nll", "prob", "weight", "weight_squared", "targets")
 
 
 class LanguageModelLoss(nn.Module):
@@ -49,11 +48,6 @@ class LanguageModelLoss(nn.Module):
     def layers(self) -> list[nn.Module]:
         return list(self.language_model.base_model.layers)
 
-    def logprobs(self, batch: Batch) -> Tensor:
-        """log-probability of each target [rows, T], 0 where there is none; for a model that is not sharded."""
-        hidden, head = self._hidden(batch), self.language_model.get_output_embeddings()
-        return linear_token_logprobs(hidden, head.weight, batch.targets, **self._head_options(head)).logprob
-
     def _hidden(self, batch: Batch) -> Tensor:
         return self.language_model.base_model(
             input_ids=batch.input_ids,
@@ -71,17 +65,23 @@ class LanguageModelLoss(nn.Module):
             "error_budget": self.error_budget,
         }
 
-    def forward(self, batch: Batch, normalizer: float) -> tuple[Tensor, Tensor]:
-        """(loss [], detached fp32 sums [len(SUMS)]) of one pass; `normalizer` divides the sum of weighted losses."""
+    def forward(self, batch: Batch, normalizer: float, outputs: Sequence[str] = ("top1",)) -> tuple[Tensor, Tensor]:
+        """(loss [], float64 sums of `diagnostics.observe`) of one pass; `normalizer` divides the sum of the losses.
+
+        `outputs` names the statistics to observe beyond those that every loss has: top1, entropy.
+        """
         hidden, head = self._hidden(batch), self.language_model.get_output_embeddings()
-        options = self._head_options(head)
         loss, stats = linear_cross_entropy(
-            hidden, head.weight, batch.targets, self.objective, normalizer=normalizer, return_stats=True, **options
+            hidden,
+            head.weight,
+            batch.targets,
+            self.objective,
+            normalizer=normalizer,
+            return_stats=True,
+            stats_outputs=outputs,
+            **self._head_options(head),
         )
-        valid = batch.targets >= 0
-        weight = stats.token_weight
-        columns = (weight * stats.nll, stats.nll, stats.logprob.exp() * valid, weight, weight.square(), valid)
-        return loss, torch.stack([column.sum().float() for column in columns])
+        return loss, diagnostics.observe(stats, batch.targets, batch.classes)
 
 
 def find_model(name: str, option: str = "--model") -> Path:

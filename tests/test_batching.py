@@ -13,7 +13,8 @@ from dftcore.data.documents import IGNORE, Counts, Documents
 def documents_of(lengths) -> Documents:
     tokens = np.arange(sum(lengths), dtype=np.int32)
     counts = Counts(len(lengths), 0, 0, len(tokens), 0)
-    return Documents(tokens, tokens + 1000, np.cumsum([0, *lengths]), counts, "")
+    classes = (tokens % 4).astype(np.uint8)
+    return Documents(tokens, tokens + 1000, classes, np.cumsum([0, *lengths]), np.arange(len(lengths)), counts, "")
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.sampled_from([0.5, 1.0, 2.0, 2.5]), st.integers(0, 3))
@@ -72,6 +73,9 @@ def test_collate_packed_restarts_positions_and_has_no_mask():
     assert batch.input_ids.tolist() == [[3, 4, 0, 1, 2], [5, 6, 7, 8, 9]]
     assert batch.position_ids.tolist() == [[0, 1, 0, 1, 2], [0, 1, 2, 3, 0]]
     assert batch.targets.tolist() == [[1003, 1004, 1000, 1001, 1002], [1005, 1006, 1007, 1008, IGNORE]]
+    assert batch.classes.tolist() == [[3, 0, 0, 1, 2], [1, 2, 3, 0, 0]]
+    assert batch.boundaries is not None
+    assert (batch.boundaries.tolist(), batch.longest) == ([0, 2, 5, 9, 10], 4)
     assert batch.tokens == 9
 
 

@@ -7,7 +7,7 @@ import pytest
 from support import TEMPLATE, make_tokenizer
 
 from dftcore.data import chat
-from dftcore.data.documents import IGNORE, encode_conversations, tokenise
+from dftcore.data.documents import IGNORE, Selection, encode_conversations, tokenise
 from dftcore.data.sources import find_source, parse_columns, to_messages
 from dftcore.errors import UserError
 
@@ -118,7 +118,7 @@ def test_the_cache_follows_the_content_not_the_name(tokenizer, tmp_path, monkeyp
 
     first = tokens_of("It is 5.")
     with monkeypatch.context() as patch:
-        patch.setattr("dftcore.data.documents._encode", None)  # a second call must not tokenise
+        patch.setattr("dftcore.data.documents.encode", None)  # a second call must not tokenise
         assert (tokens_of("It is 5.").tokens == first.tokens).all()
     assert tokens_of("It is 6.").fingerprint != first.fingerprint
     assert len(list((tmp_path / "cache/tokens").glob("*.safetensors"))) == 2
@@ -126,12 +126,11 @@ def test_the_cache_follows_the_content_not_the_name(tokenizer, tmp_path, monkeyp
 
 def test_a_sample_of_the_rows_is_seeded_and_first_takes_the_first(tokenizer, problems):
     source = find_source(str(problems / "train.jsonl"))
-    options = {"max_length": 512, "max_examples": 10}
-    sample = tokenise(source, tokenizer, {}, seed=1, **options)
+    sample = tokenise(source, tokenizer, {}, 512, Selection(10, seed=1))
     assert len(sample) == 10
-    assert (tokenise(source, tokenizer, {}, seed=1, **options).tokens == sample.tokens).all()
-    assert not np.array_equal(tokenise(source, tokenizer, {}, seed=2, **options).tokens, sample.tokens)
-    first = tokenise(source, tokenizer, {}, subset="first", **options)
+    assert (tokenise(source, tokenizer, {}, 512, Selection(10, seed=1)).tokens == sample.tokens).all()
+    assert not np.array_equal(tokenise(source, tokenizer, {}, 512, Selection(10, seed=2)).tokens, sample.tokens)
+    first = tokenise(source, tokenizer, {}, 512, Selection(10, "first"))
     whole = tokenise(source, tokenizer, {}, 512)
     assert (first.tokens == whole.tokens[: len(first.tokens)]).all()
 

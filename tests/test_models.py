@@ -12,6 +12,7 @@ from support import make_model, make_tokenizer
 from dftcore import models
 from dftcore.data.batching import collate
 from dftcore.data.documents import Counts, Documents
+from dftcore.diagnostics import Observed
 from dftcore.errors import UserError
 from dftcore.objectives import Objective
 
@@ -27,7 +28,10 @@ def some_documents(seed=0, count=4) -> Documents:
     lengths = rng.integers(5, 30, count)
     tokens = rng.integers(3, 500, lengths.sum()).astype(np.int32)
     targets = np.where(rng.random(len(tokens)) < 0.7, np.roll(tokens, -1), -100).astype(np.int32)
-    return Documents(tokens, targets, np.cumsum([0, *lengths]), Counts(count, 0, 0, 0, 0), "")
+    classes = rng.integers(0, 4, len(tokens)).astype(np.uint8)
+    return Documents(
+        tokens, targets, classes, np.cumsum([0, *lengths]), np.arange(count), Counts(count, 0, 0, 0, 0), ""
+    )
 
 
 @pytest.fixture(params=["tiny_model", "tied_model"])
@@ -86,7 +90,7 @@ def test_the_loss_is_the_formula_on_the_models_own_logits(tiny_model):
     logprob = logits.log_softmax(-1)[valid].gather(-1, batch.targets[valid][:, None])[:, 0]
     loss, sums = module(batch, 7.0)
     assert loss.item() == pytest.approx((-(logprob.exp() * logprob)).sum().item() / 7.0, rel=1e-5)
-    found = dict(zip(models.SUMS, sums.tolist(), strict=True))
+    found = Observed(sums.tolist())
     assert found["nll"] == pytest.approx(-logprob.sum().item(), rel=1e-5)
     assert found["prob"] == pytest.approx(logprob.exp().sum().item(), rel=1e-5)
     assert found["targets"] == valid.sum()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,27 +24,27 @@ Row = list[int]  # the documents that share a row
 
 @dataclass(frozen=True)
 class Batch:
-    """One pass. input_ids, position_ids, targets: int64 [rows, T].
+    """One pass. input_ids, position_ids, targets, classes (of the targets): int64 [rows, T].
 
     attention_mask is None for packed rows, whose documents are told apart by restarting position_ids (a mask of ones
-    would let them see each other), else int64 [rows, T], 1 on tokens.
+    would let them see each other), else int64 [rows, T], 1 on tokens. Packed rows carry the same knowledge for
+    variable-length attention too: boundaries, int32 [documents + 1], of the rows laid end to end, padding being a
+    document of its own, and the longest document's tokens.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     targets: Tensor
+    classes: Tensor
     attention_mask: Tensor | None
+    boundaries: Tensor | None
+    longest: int
     tokens: int  # of documents, padding left out
 
     def to(self, device: torch.device) -> Batch:
-        mask = None if self.attention_mask is None else self.attention_mask.to(device, non_blocking=True)
-        return Batch(
-            self.input_ids.to(device, non_blocking=True),
-            self.position_ids.to(device, non_blocking=True),
-            self.targets.to(device, non_blocking=True),
-            mask,
-            self.tokens,
-        )
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
+        return replace(self, **moved)
 
 
 def total_steps(examples: int, batch_size: int, epochs: float, max_steps: int | None) -> int:
@@ -102,20 +103,26 @@ def collate(documents: Documents, rows: Sequence[Row], packing: bool, pad_token_
 
     Every document starts at position 0; so does the padding behind the last one, which keeps it apart when packed.
     """
-    pieces = [[documents.document(index) for index in row] for row in rows] or [[]]
-    width = max(1, *(sum(len(tokens) for tokens, _ in row) for row in pieces))
-    shape = (len(pieces), width)
+    spans = [[documents.span(index) for index in row] for row in rows] or [[]]
+    lengths = [[span.stop - span.start for span in row] for row in spans]
+    width = max(1, *(sum(row) for row in lengths))
+    shape = (len(spans), width)
     input_ids, targets = torch.full(shape, pad_token_id), torch.full(shape, IGNORE)
-    positions, mask = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
-    for row, members in enumerate(pieces):
+    positions, classes, mask = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
+    for row, members in enumerate(spans):
         start = 0
-        for tokens, labels in members:
-            span = slice(start, start + len(tokens))
-            input_ids[row, span] = torch.from_numpy(tokens)
-            targets[row, span] = torch.from_numpy(labels)
-            positions[row, span] = torch.arange(len(tokens))
-            mask[row, span] = 1
-            start += len(tokens)
+        for source in members:
+            at = slice(start, start + source.stop - source.start)
+            input_ids[row, at] = torch.from_numpy(documents.tokens[source])
+            targets[row, at] = torch.from_numpy(documents.targets[source])
+            classes[row, at] = torch.from_numpy(documents.classes[source])
+            positions[row, at] = torch.arange(at.stop - start)
+            mask[row, at] = 1
+            start = at.stop
         positions[row, start:] = torch.arange(width - start)
     tokens_in = int(mask.sum())
-    return Batch(input_ids, positions, targets, None if packing else mask, tokens_in)
+    if not packing:
+        return Batch(input_ids, positions, targets, classes, mask, None, width, tokens_in)
+    filled = [length for row in lengths for length in (*row, width - sum(row)) if length]
+    boundaries = torch.tensor([0, *accumulate(filled)], dtype=torch.int32)
+    return Batch(input_ids, positions, targets, classes, None, boundaries, max(filled), tokens_in)

@@ -1,8 +1,4 @@
-"""Tokenised documents: built once by one process of a host, cached by content, read by all.
-
-Labels are shifted here, once and per document: `targets[t]` is the token that follows `tokens[t]` where that token is
-supervised, else IGNORE. Nothing downstream shifts again, so packing cannot leak a label across documents.
-"""
+"""Tokenised documents: built once by one process of a host, cached by content, read by all."""
 
 from __future__ import annotations
 
@@ -10,26 +6,23 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from tqdm import tqdm
 
-from dftcore.data import chat
-from dftcore.data.sources import Row, Source, to_messages
+from dftcore.data.encoding import IGNORE, Encoded, Encoder, encode
+from dftcore.data.sources import Source
 from dftcore.errors import UserError
 from dftcore.files import replacing
 
-IGNORE = -100
-Encoded = tuple[list[np.ndarray], list[np.ndarray], "Counts"]
-_FORMAT = 1  # of the cache; raised when what is stored changes meaning
+_FORMAT = 2  # of the cache; raised when what is stored changes meaning
+_ARRAYS = ("tokens", "targets", "classes", "offsets", "rows")
 
 
 @dataclass(frozen=True)
@@ -53,11 +46,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class Documents:
-    """tokens, targets: int32 [T] of all documents end to end; offsets: int64 [n + 1]."""
+    """Documents end to end.
+
+    tokens, targets: int32 [T], targets IGNORE where nothing is learned; classes: uint8 [T], of each target, an index of
+    `classes.CLASSES`; offsets: int64 [n + 1]; rows: int64 [n], the row of the source that each came from, from 0.
+    """
 
     tokens: np.ndarray
     targets: np.ndarray
+    classes: np.ndarray
     offsets: np.ndarray
+    rows: np.ndarray
     counts: Counts
     fingerprint: str
 
@@ -68,9 +67,52 @@ class Documents:
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)
 
+    def span(self, index: int) -> slice:
+        return slice(self.offsets[index], self.offsets[index + 1])
+
     def document(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        span = slice(self.offsets[index], self.offsets[index + 1])
-        return self.tokens[span], self.targets[span]
+        return self.tokens[self.span(index)], self.targets[self.span(index)]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows of a source are taken.
+
+    `held_out` rows (a number, or a share below 1) are set apart first, the same ones whatever the seed: part "held-out"
+    is those, part "rest" the others. Of the part, `count` rows: a seeded `random` sample or the `first` ones.
+    """
+
+    count: int | None = None
+    subset: Literal["random", "first"] = "random"
+    seed: int = 0
+    held_out: float = 0.0
+    part: Literal["rest", "held-out"] = "rest"
+
+    def rows(self, total: int) -> np.ndarray:
+        """int64, ascending. Raises UserError when nothing would be left to train on."""
+        chosen = np.arange(total)
+        if self.held_out:
+            number = round(self.held_out if self.held_out >= 1 else self.held_out * total)
+            if not 0 < number < total:
+                raise UserError(
+                    f"--validation-split: {self.held_out:g} of {total} rows are {number}; leave some of each part"
+                )
+            held = _sample(total, number, key=[0, 4])
+            chosen = held if self.part == "held-out" else np.setdiff1d(chosen, held)
+        if self.count is None or self.count >= len(chosen):
+            return chosen
+        if self.subset == "first":
+            return chosen[: self.count]
+        return chosen[_sample(len(chosen), self.count, key=[self.seed, 1])]
+
+    def key(self) -> list[Any]:
+        """What tells two selections apart; the seed does only where it chooses."""
+        seed = self.seed if self.count and self.subset == "random" else 0
+        return [self.count, self.subset, seed, self.held_out, self.part if self.held_out else "rest"]
+
+
+def _sample(total: int, count: int, key: list[int]) -> np.ndarray:
+    return np.sort(np.random.Generator(np.random.Philox(key=key)).choice(total, count, replace=False))
 
 
 def cache_directory() -> Path:
@@ -84,42 +126,34 @@ def tokenise(
     tokenizer: Any,
     columns: dict[str, str],
     max_length: int,
-    *,
-    max_examples: int | None = None,
-    subset: str = "random",
-    seed: int = 0,
+    selection: Selection | None = None,
+    workers: int | None = None,
 ) -> Documents:
-    """The source's rows as Documents, from the cache when this content was tokenised before.
+    """The selected rows (default: all) as Documents, from the cache when this content was tokenised before.
 
-    `subset` names which `max_examples` rows are taken: a seeded `random` sample or the `first` ones. Every process may
-    call it: one of a host works, behind a progress bar, and the others wait for its file.
+    Every process may call it: one of a host works, on `workers` processes, and the others wait for its file.
     """
+    selection = selection or Selection()
     key = [_FORMAT, source.fingerprint(), _tokenizer_digest(tokenizer), sorted(columns.items()), max_length]
-    key += [max_examples, subset, seed if subset == "random" and max_examples else 0]
-    fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    fingerprint = hashlib.sha256(json.dumps(key + selection.key()).encode()).hexdigest()[:32]
     path = cache_directory() / "tokens" / f"{fingerprint}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            rows = _take(source.rows(), max_examples, subset, seed)
-            _write(path, _encode(rows, source.name, tokenizer, columns, max_length))
+            rows = source.rows()
+            chosen = selection.rows(len(rows))
+            numbered = ((int(number), rows[int(number)]) for number in chosen)
+            encoder = Encoder(tokenizer, columns, max_length, source.name)
+            _write(path, encode(numbered, len(chosen), encoder, workers))
     return _read(path, fingerprint)
 
 
 def encode_conversations(tokenizer: Any, conversations: Sequence[list[dict[str, str]]]) -> Documents:
     """Conversations as Documents in memory, whole and uncached."""
-    rows = [{"messages": turns} for turns in conversations]
-    encoded = _encode(rows, "conversations", tokenizer, {}, max_length=sys.maxsize)
-    return Documents(**_arrays(encoded), counts=encoded[2], fingerprint="")
-
-
-def _take(rows: Sequence[Row], max_examples: int | None, subset: str, seed: int) -> Sequence[Row]:
-    if max_examples is None or max_examples >= len(rows):
-        return rows
-    if subset == "first":
-        return [rows[index] for index in range(max_examples)]
-    chosen = np.random.Generator(np.random.Philox(key=[seed, 1])).choice(len(rows), max_examples, replace=False)
-    return [rows[int(index)] for index in np.sort(chosen)]
+    rows = list(enumerate({"messages": turns} for turns in conversations))
+    encoder = Encoder(tokenizer, {}, sys.maxsize, "conversations")
+    encoded = encode(rows, len(rows), encoder, workers=1)
+    return Documents(**_arrays(encoded), counts=_counts(encoded), fingerprint="")
 
 
 def _tokenizer_digest(tokenizer: Any) -> str:
@@ -127,64 +161,24 @@ def _tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _encode(rows: Sequence[Row], name: str, tokenizer: Any, columns: dict[str, str], max_length: int) -> Encoded:
-    all_tokens: list[np.ndarray] = []
-    all_targets: list[np.ndarray] = []
-    truncated = skipped = 0
-    progress = tqdm(total=len(rows), desc="tokenising", unit="row", dynamic_ncols=True, disable=None)
-    for tokens, supervised in _encode_rows(rows, name, tokenizer, columns):
-        truncated += len(tokens) > max_length
-        tokens, supervised = tokens[:max_length], supervised[:max_length]
-        targets = np.full(len(tokens), IGNORE, np.int32)
-        targets[:-1] = np.where(supervised[1:], tokens[1:], IGNORE)
-        if (targets == IGNORE).all():
-            skipped += 1
-        else:
-            all_tokens.append(tokens)
-            all_targets.append(targets)
-        progress.update()
-    progress.close()
-    if not all_tokens:
-        raise UserError(f"--data: no row of {name} has an answer token within --max-length {max_length}; raise it")
-    total = sum(map(len, all_tokens))
-    supervised_total = sum(int((targets != IGNORE).sum()) for targets in all_targets)
-    return all_tokens, all_targets, Counts(len(all_tokens), truncated, skipped, total, supervised_total)
-
-
-def _encode_rows(
-    rows: Sequence[Row], name: str, tokenizer: Any, columns: dict[str, str]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(token ids, supervised) of each row; segments are encoded apart, as sampling will encode the prompt."""
-    numbered = ((number, dict(row)) for number, row in enumerate(rows, 1))
-    while group := list(islice(numbered, 1024)):
-        cut = []
-        for number, row in group:
-            where = f"{name}, row {number}"
-            cut.append(chat.segments(tokenizer, to_messages(row, columns, where), where))
-        texts = [segment.text for parts in cut for segment in parts]
-        encoded = iter(tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
-        for parts in cut:
-            ids = [next(encoded) for _ in parts]
-            flags = [[segment.supervised] * len(piece) for segment, piece in zip(parts, ids, strict=True)]
-            yield np.array([*chain(*ids)], np.int32), np.array([*chain(*flags)], bool)
-
-
 def _write(path: Path, encoded: Encoded) -> None:
     with replacing(path) as temporary:
-        save_file(_arrays(encoded), temporary, metadata={"counts": json.dumps(asdict(encoded[2]))})
+        save_file(_arrays(encoded), temporary, metadata={"counts": json.dumps(asdict(_counts(encoded)))})
 
 
 def _arrays(encoded: Encoded) -> dict[str, np.ndarray]:
-    tokens, targets, _ = encoded
-    return {
-        "tokens": np.concatenate(tokens),
-        "targets": np.concatenate(targets),
-        "offsets": np.cumsum([0, *map(len, tokens)], dtype=np.int64),
-    }
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(encoded.lengths)])
+    values = (encoded.tokens, encoded.targets, encoded.classes, offsets, encoded.rows)
+    return dict(zip(_ARRAYS, values, strict=True))
+
+
+def _counts(encoded: Encoded) -> Counts:
+    supervised = int((encoded.targets != IGNORE).sum())
+    return Counts(len(encoded.lengths), encoded.truncated, encoded.skipped, len(encoded.tokens), supervised)
 
 
 def _read(path: Path, fingerprint: str) -> Documents:
     with safe_open(path, framework="numpy") as file:
         counts = Counts(**json.loads(file.metadata()["counts"]))
-        tokens, targets, offsets = (file.get_tensor(name) for name in ("tokens", "targets", "offsets"))
-    return Documents(tokens, targets, offsets, counts, fingerprint)
+        arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+    return Documents(**arrays, counts=counts, fingerprint=fingerprint)

@@ -19,9 +19,10 @@ from dftcore import checkpoint, models
 from dftcore.cli import Interrupted
 from dftcore.data import batching
 from dftcore.data.documents import IGNORE, Documents
+from dftcore.diagnostics import SIZE, Observed, finite
 from dftcore.distributed import World, agree, sum_over_ranks, whole_tensor
 from dftcore.errors import UserError
-from dftcore.metrics import MetricsLog, finite
+from dftcore.metrics import MetricsLog
 from dftcore.optim import learning_rate
 from dftcore.training.options import TrainOptions
 from dftcore.training.stopping import StopFlag
@@ -76,14 +77,14 @@ class Loop:
         lr = learning_rate(self.options.optimizer, step, self.total)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        sums, tokens = self._gradients(self._passes(step))
+        observed, tokens = self._gradients(self._passes(step))
         norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.options.optimizer.clip)
         grad_norm = float(whole_tensor(norm))
         if math.isfinite(grad_norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.log:
-            self.log.write(_record(step + 1, sums, tokens, grad_norm, lr, time.perf_counter() - began))
+            self.log.write(_record(step + 1, observed, tokens, grad_norm, lr, time.perf_counter() - began))
         return math.isfinite(grad_norm)
 
     def _passes(self, step: int) -> list[batching.Batch]:
@@ -95,37 +96,29 @@ class Loop:
         )
         return [batching.collate(documents, group, data.packing, self.pad_token_id) for group in dealt[self.world.rank]]
 
-    def _gradients(self, passes: list[batching.Batch]) -> tuple[dict[str, float], int]:
+    def _gradients(self, passes: list[batching.Batch]) -> tuple[Observed, int]:
         """Accumulate the step's gradient; the sums over all ranks, and the tokens that were processed."""
         device = self.world.device
         learned = sum(int((batch.targets != IGNORE).sum()) for batch in passes)
         counts = torch.tensor([learned, sum(batch.tokens for batch in passes)], device=device)
         targets, tokens = sum_over_ranks(counts).tolist()
-        sums = torch.zeros(len(models.SUMS), dtype=torch.float64, device=device)
+        sums = torch.zeros(SIZE, dtype=torch.float64, device=device)
         for batch in passes:
             loss, found = self.module(batch.to(device), targets / self.world.size)
             loss.backward()
             sums += found
-        return dict(zip(models.SUMS, sum_over_ranks(sums).tolist(), strict=True)), tokens
+        return Observed(sum_over_ranks(sums).tolist()), tokens
 
 
-def _record(
-    step: int, sums: dict[str, float], tokens: int, grad_norm: float, lr: float, seconds: float
-) -> dict[str, Any]:
+def _record(step: int, observed: Observed, tokens: int, grad_norm: float, lr: float, seconds: float) -> dict[str, Any]:
     """One line of metrics.jsonl. tokens: processed, prompts included; targets: those the loss is the mean over."""
-    targets = sums["targets"]
-    effective = sums["weight"] ** 2 / sums["weight_squared"] if sums["weight_squared"] else 0.0
     return {
         "step": step,
-        "loss": finite(sums["loss"] / targets),
-        "nll": finite(sums["nll"] / targets),
-        "mean_prob": finite(sums["prob"] / targets),
-        "mean_weight": finite(sums["weight"] / targets),
-        "effective_targets": finite(effective),
+        **observed.means(),
         "grad_norm": finite(grad_norm),
         "lr": lr,
         "tokens": tokens,
-        "targets": int(targets),
+        "targets": int(observed["targets"]),
         "tokens_per_second": tokens / seconds,
         "seconds": seconds,
     }

@@ -10,7 +10,7 @@ import torch
 
 from dftcore import checkpoint, models
 from dftcore.data import batching, chat, sources
-from dftcore.data.documents import Documents, tokenise
+from dftcore.data.documents import Documents, Selection, tokenise
 from dftcore.distributed import World, barrier, process_group, sum_over_ranks
 from dftcore.errors import UserError
 from dftcore.files import check_writable, set_aside, sweep, write_text
@@ -45,9 +45,7 @@ def train(options: TrainOptions) -> Path:
         tokenizer,
         columns,
         options.data.max_length,
-        max_examples=options.data.max_examples,
-        subset=options.data.subset,
-        seed=options.run.seed,
+        Selection(options.data.max_examples, options.data.subset, options.run.seed),
     )
     with process_group(replicas=options.scale.replicas) as world:
         _run(options, objective, directory, config, tokenizer, documents, world)
