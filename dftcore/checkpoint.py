@@ -55,8 +55,18 @@ class Saver:
     def failed(self) -> bool:
         return self.error is not None
 
-    def save(self, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, wait: bool = False) -> None:
-        """Write the state after `step` steps once the save before has ended; with `wait`, return when it is done."""
+    def save(
+        self,
+        step: int,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        wait: bool = False,
+        context: dict[str, Any] | None = None,
+    ) -> None:
+        """Write the state after `step` steps once the save before has ended; with `wait`, return when it is done.
+
+        context: what else the next step depends on, as JSON.
+        """
         self.wait()
         wait = wait or not self.background
         tensors, rows = {}, {}
@@ -65,6 +75,7 @@ class Saver:
             tensors[name] = local.cpu().contiguous() if wait else self._copy(name, local)
         copied = torch.cuda.current_stream().record_event() if self.world.device.type == "cuda" else None
         state = {"step": step, "updates": updates_done(optimizer), "ranks": self.world.shards, "run": self.run}
+        state["context"] = dict(context or {})
 
         def write() -> None:
             try:
@@ -151,7 +162,7 @@ def describe(path: Path) -> dict[str, Any]:
     try:
         state = json.loads((path / "state.json").read_text())
         numbers = {name: int(state[name]) for name in ("step", "updates", "ranks")}
-        return {**numbers, "run": dict(state["run"])}
+        return {**numbers, "run": dict(state["run"]), "context": dict(state.get("context", {}))}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{_damaged(path, 'state.json')}") from None
 

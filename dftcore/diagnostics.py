@@ -28,7 +28,7 @@ from dftcore.losses.api import LossStatistics
 BINS = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Edges of the label-probability histogram; logarithmic at the low end, where DFT's weight vanishes."""
 
-_SCALARS = ("loss", "nll", "prob", "weight", "weight_squared", "targets", "top1", "entropy", "entropy_targets")
+_SCALARS = ("loss", "nll", "prob", "weight", "weight_squared", "kept", "targets", "top1", "entropy", "entropy_targets")
 _BINS_PER_CLASS = len(BINS) - 1
 SIZE = len(_SCALARS) + len(CLASSES) * (1 + _BINS_PER_CLASS)
 """Length of a vector: the scalars, the sum of p by class, the histogram by class."""
@@ -39,7 +39,7 @@ def observe(statistics: LossStatistics, targets: Tensor, classes: Tensor) -> Ten
     valid = targets >= 0
     weight, prob = statistics.token_weight, statistics.logprob.exp()
     nothing = torch.zeros((), device=targets.device)
-    columns = [weight * statistics.nll, statistics.nll, prob * valid, weight, weight.square(), valid]
+    columns = [weight * statistics.nll, statistics.nll, prob * valid, weight, weight.square(), weight != 0, valid]
     columns.append(nothing if statistics.top1 is None else statistics.top1)
     columns += [nothing, nothing] if statistics.entropy is None else [statistics.entropy, valid]
     sums = torch.stack([column.sum(dtype=torch.float64) for column in columns])
@@ -62,7 +62,7 @@ class Observed:
     vector: Sequence[float]
 
     def __getitem__(self, name: str) -> float:
-        """A scalar's sum: loss, nll, prob, weight, weight_squared, targets, top1, entropy or entropy_targets."""
+        """A scalar's sum: loss, nll, prob, weight, weight_squared, kept, targets, top1, entropy or entropy_targets."""
         return self.vector[_SCALARS.index(name)]
 
     def means(self) -> dict[str, float | None]:

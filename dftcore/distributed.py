@@ -118,6 +118,18 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def concatenate_over_ranks(tensor: Tensor) -> Tensor:
+    """The ranks' 1-d tensors, of any lengths, end to end; every rank gets them all."""
+    lengths = [torch.zeros(1, dtype=torch.int64, device=tensor.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(lengths, torch.tensor([tensor.numel()], device=tensor.device))
+    longest = max(int(length) for length in lengths)
+    padded = tensor.new_zeros(longest)
+    padded[: tensor.numel()] = tensor
+    pieces = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(pieces, padded)
+    return torch.cat([piece[: int(length)] for piece, length in zip(pieces, lengths, strict=True)])
+
+
 def barrier() -> None:
     dist.barrier()
 

@@ -25,8 +25,8 @@ from dftcore.data import chat
 from dftcore.data.batching import Batch
 from dftcore.distributed import local_rows, local_tensor
 from dftcore.errors import UserError, one_line
-from dftcore.losses import Backend, linear_cross_entropy
-from dftcore.objectives import Objective
+from dftcore.losses import Backend, weighted_cross_entropy
+from dftcore.objectives import Objective, document_segments
 
 
 class LanguageModelLoss(nn.Module):
@@ -65,23 +65,35 @@ class LanguageModelLoss(nn.Module):
             "error_budget": self.error_budget,
         }
 
-    def forward(self, batch: Batch, normalizer: float, outputs: Sequence[str] = ("top1",)) -> tuple[Tensor, Tensor]:
-        """(loss [], float64 sums of `diagnostics.observe`) of one pass; `normalizer` divides the sum of the losses.
+    def forward(
+        self,
+        batch: Batch,
+        normalizer: float,
+        outputs: Sequence[str] = ("top1",),
+        objective: Objective | None = None,
+        tau: float | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss [], float64 sums of `diagnostics.observe`, log-probabilities [rows, T]) of a pass, the latter detached.
 
-        `outputs` names the statistics to observe beyond those that every loss has: top1, entropy.
+        `normalizer` divides the sum of the losses. `outputs` names the statistics to observe beyond those that every
+        loss has: top1, entropy. `objective` stands in for the module's own; tau: see `TokenStatistics`.
         """
         hidden, head = self._hidden(batch), self.language_model.get_output_embeddings()
-        loss, stats = linear_cross_entropy(
+        objective = objective or self.objective
+        context: dict[str, Any] = {"reference": batch.reference, "tau": tau}
+        if "segments" in objective.definition.context:
+            context["segments"] = document_segments(batch.position_ids, batch.targets >= 0)
+        loss, stats = weighted_cross_entropy(
             hidden,
             head.weight,
             batch.targets,
-            self.objective,
+            objective,
+            context,
             normalizer=normalizer,
-            return_stats=True,
             stats_outputs=outputs,
             **self._head_options(head),
         )
-        return loss, diagnostics.observe(stats, batch.targets, batch.classes)
+        return loss, diagnostics.observe(stats, batch.targets, batch.classes), stats.logprob
 
 
 def find_model(name: str, option: str = "--model") -> Path:

@@ -33,8 +33,10 @@ def score(
 ) -> Observed:
     """The sums of `diagnostics.observe` over these documents. All ranks call it and get the result.
 
-    `module` may be sharded; it is left as it was. With a description there is a progress bar.
+    `module` may be sharded; it is left as it was. With a description there is a progress bar. The loss of an objective
+    that needs more than the tokens' own statistics is the NLL here.
     """
+    objective = Objective("sft") if module.objective.definition.context else None
     capacity = max(ROW, max(int(documents.lengths[index]) for index in indices))
     (passes,) = batching.deal(indices, documents.lengths, 1, 1, capacity, packing=True)
     passes += [[]] * (-len(passes) % world.size)  # every rank makes the same number of passes
@@ -50,7 +52,7 @@ def score(
     ):
         for rows in progress:
             batch = batching.collate(documents, rows, True, pad_token_id).to(world.device)
-            total += module(batch, 1.0, outputs)[1]
+            total += module(batch, 1.0, outputs, objective)[1]
     module.train(was_training)
     if isinstance(module, FSDPModule):
         module.reshard()  # a pass without a backward leaves the root gathered

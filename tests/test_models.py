@@ -69,7 +69,7 @@ def test_packed_equals_padded_equals_separate_documents(directory, objective):
         module.zero_grad()
         total = 0.0
         for group in groups:
-            loss, _ = module(collate(documents, group, packing, pad_token_id=0), 50.0)
+            loss, *_ = module(collate(documents, group, packing, pad_token_id=0), 50.0)
             loss.backward()
             total += loss.item()
         return total, torch.cat([p.grad.flatten() for p in module.parameters()])
@@ -88,7 +88,7 @@ def test_the_loss_is_the_formula_on_the_models_own_logits(tiny_model):
     logits = module.language_model(batch.input_ids, attention_mask=batch.attention_mask).logits.double()
     valid = batch.targets >= 0
     logprob = logits.log_softmax(-1)[valid].gather(-1, batch.targets[valid][:, None])[:, 0]
-    loss, sums = module(batch, 7.0)
+    loss, sums, _ = module(batch, 7.0)
     assert loss.item() == pytest.approx((-(logprob.exp() * logprob)).sum().item() / 7.0, rel=1e-5)
     found = Observed(sums.tolist())
     assert found["nll"] == pytest.approx(-logprob.sum().item(), rel=1e-5)

@@ -40,6 +40,7 @@ class Batch:
     boundaries: Tensor | None
     longest: int
     tokens: int  # of documents, padding left out
+    reference: Tensor | None = None  # fp32 [rows, T], the reference's log-probability of each target
 
     def to(self, device: torch.device) -> Batch:
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -108,6 +109,7 @@ def collate(documents: Documents, rows: Sequence[Row], packing: bool, pad_token_
     width = max(1, *(sum(row) for row in lengths))
     shape = (len(spans), width)
     input_ids, targets = torch.full(shape, pad_token_id), torch.full(shape, IGNORE)
+    reference = None if documents.reference is None else torch.zeros(shape)
     positions, classes, mask = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
     for row, members in enumerate(spans):
         start = 0
@@ -116,13 +118,15 @@ def collate(documents: Documents, rows: Sequence[Row], packing: bool, pad_token_
             input_ids[row, at] = torch.from_numpy(documents.tokens[source])
             targets[row, at] = torch.from_numpy(documents.targets[source])
             classes[row, at] = torch.from_numpy(documents.classes[source])
+            if reference is not None and documents.reference is not None:
+                reference[row, at] = torch.from_numpy(documents.reference[source])
             positions[row, at] = torch.arange(at.stop - start)
             mask[row, at] = 1
             start = at.stop
         positions[row, start:] = torch.arange(width - start)
     tokens_in = int(mask.sum())
     if not packing:
-        return Batch(input_ids, positions, targets, classes, mask, None, width, tokens_in)
+        return Batch(input_ids, positions, targets, classes, mask, None, width, tokens_in, reference)
     filled = [length for row in lengths for length in (*row, width - sum(row)) if length]
     boundaries = torch.tensor([0, *accumulate(filled)], dtype=torch.int32)
-    return Batch(input_ids, positions, targets, classes, None, boundaries, max(filled), tokens_in)
+    return Batch(input_ids, positions, targets, classes, None, boundaries, max(filled), tokens_in, reference)

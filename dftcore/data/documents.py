@@ -50,6 +50,7 @@ class Documents:
 
     tokens, targets: int32 [T], targets IGNORE where nothing is learned; classes: uint8 [T], of each target, an index of
     `classes.CLASSES`; offsets: int64 [n + 1]; rows: int64 [n], the row of the source that each came from, from 0.
+    reference: float32 [T], a reference model's log-probability of each target, 0 where there is none.
     """
 
     tokens: np.ndarray
@@ -59,6 +60,7 @@ class Documents:
     rows: np.ndarray
     counts: Counts
     fingerprint: str
+    reference: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

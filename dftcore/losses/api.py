@@ -8,15 +8,16 @@ Every objective is a detached weight on the same log-probabilities, so this file
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
-from dftcore.errors import nearest
+from dftcore.errors import UserError, nearest
 from dftcore.losses import reference, routed, triton_backend
+from dftcore.losses.top_entropy import top_entropy
 from dftcore.objectives import Objective, TokenStatistics, as_objective
 
 Backend = Literal["auto", "triton", "torch", "reference"]
@@ -142,16 +143,51 @@ def linear_cross_entropy(
     """sum_t stop_gradient(w_t) (-logprob_t) / normalizer; the objective names w_t (DFT: p_t, arXiv 2508.05629).
 
     hidden [..., D] and weight [V, D] floating, targets [...] int64. The loss is fp32 (fp64 when given fp64).
-    reduction "mean" divides by `normalizer` (default: this call's valid tokens), "sum" and "none" (shaped like
-    targets) only by a normalizer that is given. token_weight [...] multiplies w_t and is detached. All labels ignored
-    is a differentiable 0. Raises UserError for an unknown objective, ValueError or TypeError for a bad argument.
+    reduction "mean" divides by `normalizer` (default: this call's valid tokens, or what the objective's denominator
+    names), "sum" and "none" (shaped like targets) only by a normalizer that is given. token_weight [...] multiplies
+    w_t and is detached. All labels ignored is a differentiable 0. Raises UserError for an unknown objective or one that
+    needs more than a token's own statistics, ValueError or TypeError for a bad argument.
     """
     chosen = as_objective(objective)
+    if chosen.definition.context:
+        raise UserError(
+            f"objective {chosen.name!r} needs {', '.join(chosen.definition.context)}, which this call is not given:"
+            " take linear_token_logprobs, and pass Objective.weight(logprob, TokenStatistics(...)) as token_weight with"
+            " the objective 'sft'; train.py supplies all of it"
+        )
+    loss, stats = weighted_cross_entropy(
+        hidden, weight, targets, chosen, None, bias=bias, softcap=softcap, temperature=temperature,
+        ignore_index=ignore_index, reduction=reduction, normalizer=normalizer, token_weight=token_weight,
+        error_budget=error_budget, backend=backend, stats_outputs=stats_outputs,
+    )  # fmt: skip
+    return (loss, stats) if return_stats else loss
+
+
+def weighted_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    objective: Objective,
+    context: Mapping[str, Any] | None,
+    *,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+    normalizer: float | Tensor | None = None,
+    token_weight: Tensor | None = None,
+    error_budget: float | None = None,
+    backend: Backend = "auto",
+    stats_outputs: Sequence[str] = (),
+) -> tuple[Tensor, LossStatistics]:
+    """`linear_cross_entropy` for any objective: `context` holds the fields of TokenStatistics that a run supplies."""
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction: {reduction!r} is not one of 'mean', 'sum', 'none'")
     if token_weight is not None and token_weight.shape != targets.shape:
         raise ValueError(f"token_weight: shape {tuple(token_weight.shape)} differs from targets {tuple(targets.shape)}")
     _check_names("stats_outputs", stats_outputs)
+    needs = objective.definition.needs
     tokens = linear_token_logprobs(
         hidden,
         weight,
@@ -162,13 +198,14 @@ def linear_cross_entropy(
         ignore_index=ignore_index,
         error_budget=error_budget,
         backend=backend,
-        outputs=tuple(dict.fromkeys((*chosen.definition.needs, *stats_outputs))),
+        outputs=tuple(dict.fromkeys((*(name for name in needs if name in STATISTICS), *stats_outputs))),
     )
     valid = targets != ignore_index
-    statistics = TokenStatistics(
-        tokens.logprob.detach(), weight.shape[0], entropy=tokens.entropy, top1=tokens.top1, sum_p2=tokens.sum_p2
-    )
-    weights = chosen.weight(tokens.logprob, statistics) * valid
+    found = {name: getattr(tokens, name) for name in STATISTICS}
+    if "top20_entropy" in needs:
+        found["top20_entropy"] = top_entropy(hidden, weight, bias=bias, softcap=softcap, temperature=temperature)
+    statistics = TokenStatistics(tokens.logprob.detach(), weight.shape[0], valid=valid, **found, **(context or {}))
+    weights = objective.weight(tokens.logprob, statistics) * valid
     if token_weight is not None:
         weights = weights * torch.where(valid, token_weight.detach(), 0)
     weights = weights.to(tokens.logprob.dtype)
@@ -178,12 +215,18 @@ def linear_cross_entropy(
     if normalizer is not None:
         loss = loss / normalizer
     elif reduction == "mean":
-        loss = loss / valid.sum().clamp_min(1)
-    if not return_stats:
-        return loss
+        loss = loss / _denominator(objective.denominator, weights, valid)
     named = {name: getattr(tokens, name) for name in stats_outputs}
     logprob = tokens.logprob.detach()
     return loss, replace(LossStatistics(logprob, weights, -logprob), **named)
+
+
+def _denominator(kind: str, weights: Tensor, valid: Tensor) -> Tensor:
+    """What the mean is over within one call; see `dftcore.objectives`."""
+    if kind == "weight":
+        total = weights.sum()
+        return torch.where(total == 0, 1.0, total)
+    return (weights != 0 if kind == "kept" else valid).sum().clamp_min(1)
 
 
 def _resolve(backend: str, hidden: Tensor, weight: Tensor) -> str:

@@ -24,6 +24,7 @@ from dftcore.distributed import World, agree, sum_over_ranks, whole_tensor
 from dftcore.errors import UserError
 from dftcore.metrics import MetricsLog
 from dftcore.optim import learning_rate
+from dftcore.training.context import ObjectiveContext, rescale_gradients
 from dftcore.training.options import TrainOptions
 from dftcore.training.stopping import StopFlag
 
@@ -43,6 +44,7 @@ class Loop:
     log: MetricsLog | None
     saver: checkpoint.Saver
     total: int
+    context: ObjectiveContext
 
     def run(self, step: int) -> None:
         """Take the steps after `step`, up to `total`. Raises Interrupted after the save that a signal asked for."""
@@ -63,7 +65,7 @@ class Loop:
                 stopping = agree(stop.signal_number != 0 or self.saver.failed)
                 last = step == self.total
                 if stopping or last or (run.save_every and step % run.save_every == 0):
-                    self.saver.save(step, self.module, self.optimizer, wait=stopping or last)
+                    self.saver.save(step, self.module, self.optimizer, stopping or last, self.context.state)
                 if stopping and step < self.total:
                     raise Interrupted(
                         f"stopped after step {step} of {self.total}, saved in {run.output / 'checkpoints'}; run the"
@@ -78,13 +80,16 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         observed, tokens = self._gradients(self._passes(step))
+        extra = self.context.finish_step()
+        loss = rescale_gradients(self.module, observed, self.context.objective.denominator)
         norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.options.optimizer.clip)
         grad_norm = float(whole_tensor(norm))
         if math.isfinite(grad_norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.log:
-            self.log.write(_record(step + 1, observed, tokens, grad_norm, lr, time.perf_counter() - began))
+            record = _record(step + 1, observed, tokens, grad_norm, lr, time.perf_counter() - began)
+            self.log.write({**record, "loss": finite(loss), **extra})
         return math.isfinite(grad_norm)
 
     def _passes(self, step: int) -> list[batching.Batch]:
@@ -104,14 +109,16 @@ class Loop:
         targets, tokens = sum_over_ranks(counts).tolist()
         sums = torch.zeros(SIZE, dtype=torch.float64, device=device)
         for batch in passes:
-            loss, found = self.module(batch.to(device), targets / self.world.size)
+            batch = batch.to(device)
+            loss, found, logprob = self.module(batch, targets / self.world.size, **self.context.arguments())
             loss.backward()
+            self.context.observe(batch, logprob)
             sums += found
         return Observed(sum_over_ranks(sums).tolist()), tokens
 
 
 def _record(step: int, observed: Observed, tokens: int, grad_norm: float, lr: float, seconds: float) -> dict[str, Any]:
-    """One line of metrics.jsonl. tokens: processed, prompts included; targets: those the loss is the mean over."""
+    """One line of metrics.jsonl. tokens: processed, prompts included; targets: those that are learned."""
     return {
         "step": step,
         **observed.means(),

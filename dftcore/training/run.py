@@ -19,6 +19,7 @@ from dftcore.objectives import Objective
 from dftcore.optim import adamw
 from dftcore.options import to_yaml
 from dftcore.parallel import check_replicas, parameter_device, shard
+from dftcore.training.context import ObjectiveContext
 from dftcore.training.export import gathered, write_model
 from dftcore.training.loop import Loop
 from dftcore.training.options import RunOptions, TrainOptions, fingerprint
@@ -65,7 +66,9 @@ def _run(
     total = batching.total_steps(len(documents), run.batch_size, run.epochs, run.max_steps)
     identity = {**fingerprint(options), "documents": documents.fingerprint}
     start = _find_start(run, identity, world)
-    checkpoints, step = run.output / "checkpoints", checkpoint.describe(start)["step"] if start else 0
+    before: dict[str, Any] = checkpoint.describe(start) if start else {"step": 0, "context": {}}
+    checkpoints, step = run.output / "checkpoints", before["step"]
+    context = ObjectiveContext(objective, before["context"])
     if start and step >= total and (run.output / "final").is_dir():
         if world.is_first:
             print(f"{run.output} is complete: {total} steps, model in {run.output / 'final'}")
@@ -92,7 +95,9 @@ def _run(
         )
     try:
         with checkpoint.Saver(checkpoints, world, identity, run.keep_checkpoints, run.async_save) as saver:
-            Loop(options, module, optimizer, documents, tokenizer.pad_token_id, world, log, saver, total).run(step)
+            Loop(options, module, optimizer, documents, tokenizer.pad_token_id, world, log, saver, total, context).run(
+                step
+            )
     finally:
         if log:
             log.close()

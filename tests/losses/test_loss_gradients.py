@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from dftcore import Objective, linear_cross_entropy, linear_token_logprobs
-from dftcore.objectives import OBJECTIVES
+from dftcore.errors import UserError
+from dftcore.losses.top_entropy import top_entropy
+from dftcore.objectives import OBJECTIVES, UNAVAILABLE
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
 
@@ -53,25 +55,73 @@ LOSSES: dict[str, tuple[dict[str, float], Callable[[Tensor], Tensor]]] = {
 def test_objective_has_the_gradient_of_its_defining_loss(make_problem, name, backend):
     problem = make_problem()
     parameters, defining_loss = LOSSES[name]
-    expected = torch.autograd.grad(defining_loss(problem.logprobs()).sum(), (problem.hidden, problem.weight))
+    logprob = problem.logprobs()
+    defined = defining_loss(logprob).sum()
+    weight = -torch.autograd.grad(defined, logprob, retain_graph=True)[0]
+    expected = torch.autograd.grad(defined, (problem.hidden, problem.weight))
     loss = linear_cross_entropy(
         problem.hidden, problem.weight, problem.targets, Objective(name, **parameters), reduction="sum",
         error_budget=0.0, backend=backend,
     )  # fmt: skip
+    torch.testing.assert_close(loss, -(weight * logprob).sum(), **EXACT)
     for ours, theirs in zip(torch.autograd.grad(loss, (problem.hidden, problem.weight)), expected, strict=True):
         torch.testing.assert_close(ours, theirs, **EXACT)
 
 
 @pytest.mark.parametrize("backend", ["reference", "torch"])
-def test_entropy_weight_is_detached(make_problem, backend):
-    problem = make_problem()
-    logits = (problem.hidden @ problem.weight.T).detach()
+@pytest.mark.parametrize(("name", "kept"), [("eaft", 40), ("eaft_top20", 20)])
+def test_entropy_weight_is_detached(make_problem, backend, name, kept):
+    problem = make_problem(vocab=40)
+    logits = (problem.hidden @ problem.weight.T).detach().topk(kept).values
     entropy = torch.distributions.Categorical(logits=logits).entropy()
-    expected = torch.autograd.grad((-problem.logprobs() * entropy / math.log(11)).sum(), problem.hidden)[0]
+    expected_loss = (-problem.logprobs() * entropy / math.log(kept)).sum()
     loss = linear_cross_entropy(
-        problem.hidden, problem.weight, problem.targets, "eaft", reduction="sum", error_budget=0.0, backend=backend
+        problem.hidden, problem.weight, problem.targets, name, reduction="sum", error_budget=0.0, backend=backend
     )
+    torch.testing.assert_close(loss, expected_loss, **EXACT)
+    expected = torch.autograd.grad(expected_loss, problem.hidden)[0]
     torch.testing.assert_close(torch.autograd.grad(loss, problem.hidden)[0], expected, **EXACT)
+
+
+def test_the_largest_logits_are_found_slice_by_slice(make_problem, monkeypatch):
+    monkeypatch.setattr("dftcore.losses.top_entropy.ROWS", 3)
+    monkeypatch.setattr("dftcore.losses.top_entropy.COLUMNS", 16)
+    problem = make_problem(vocab=51)
+    options = {"bias": problem.bias.detach(), "softcap": 2.0, "temperature": 0.7}
+    logits = 2.0 * torch.tanh((problem.hidden @ problem.weight.T + problem.bias) / 2.0) / 0.7
+    expected = torch.distributions.Categorical(logits=logits.topk(20).values).entropy()
+    found = top_entropy(problem.hidden, problem.weight, **options)
+    torch.testing.assert_close(found, expected.detach(), **EXACT)
+    assert top_entropy(problem.hidden[:, None], problem.weight).shape == (7, 1)
+    assert top_entropy(problem.hidden[:0], problem.weight).shape == (0,)
+
+
+def test_a_mean_can_be_over_the_kept_tokens(make_problem):
+    problem = make_problem()
+    targets = problem.targets.clone()
+    targets[2] = -100
+
+    def loss(reduction: str, **options: str) -> Tensor:
+        objective = Objective("threshold", q=0.1, **options)
+        return linear_cross_entropy(problem.hidden, problem.weight, targets, objective, reduction=reduction)
+
+    kept = int((problem.logprobs()[targets >= 0].exp() >= 0.1).sum())
+    assert 0 < kept < 6
+    torch.testing.assert_close(loss("mean"), loss("sum") / 6)
+    torch.testing.assert_close(loss("mean", denominator="kept"), loss("sum") / kept)
+    with pytest.raises(UserError, match="denominator 'weight' is not one of tokens, kept"):
+        Objective("threshold", denominator="weight")
+    with pytest.raises(UserError, match="denominator 'kept' is not one of tokens"):
+        Objective("dft", denominator="kept")
+
+
+@pytest.mark.parametrize("name", [name for name, known in OBJECTIVES.items() if known.context])
+def test_an_objective_that_needs_more_says_what_and_the_way(make_problem, name):
+    if name in UNAVAILABLE:
+        pytest.skip("not available")
+    problem = make_problem()
+    with pytest.raises(UserError, match=r"needs .*linear_token_logprobs.*token_weight"):
+        linear_cross_entropy(problem.hidden, problem.weight, problem.targets, name)
 
 
 def test_a_missing_detach_would_flip_the_sign_at_low_probability():
