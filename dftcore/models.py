@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from dftcore import diagnostics
+from dftcore import attention, diagnostics
 from dftcore.data import chat
 from dftcore.data.batching import Batch
 from dftcore.distributed import local_rows, local_tensor
@@ -49,11 +49,18 @@ class LanguageModelLoss(nn.Module):
         return list(self.language_model.base_model.layers)
 
     def _hidden(self, batch: Batch) -> Tensor:
+        documents = {
+            "cu_seq_lens_q": batch.boundaries,
+            "cu_seq_lens_k": batch.boundaries,
+            "max_length_q": batch.longest,
+            "max_length_k": batch.longest,
+        }
         return self.language_model.base_model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             attention_mask=batch.attention_mask,
             use_cache=False,
+            **(documents if batch.boundaries is not None else {}),
         ).last_hidden_state
 
     def _head_options(self, head: Any) -> dict[str, Any]:
@@ -148,6 +155,7 @@ def build(config: Any, dtype: torch.dtype = torch.float32) -> Any:
         raise UserError(f"--model: {one_line(error)}") from None
     if not hasattr(model.base_model, "layers"):
         raise UserError(f"--model: {type(model).__name__} has no list of decoder layers; use a Llama-like model")
+    attention.use_documents_attention(model)
     return model
 
 
