@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from fractions import Fraction
 from itertools import pairwise
 
-from dftcore.grading.budget import Budget
 from dftcore.grading.equations import same_relations
-from dftcore.grading.exact import rational
-from dftcore.grading.matrices import as_matrix
+from dftcore.grading.matrices import as_matrix, as_vector
 from dftcore.grading.nodes import (
     DOTS,
     EMPTY,
@@ -36,27 +33,19 @@ from dftcore.grading.nodes import (
     SetOp,
     Sym,
     Words,
-    rebuild,
     walk,
 )  # fmt: skip
 from dftcore.grading.numeric import symbols
-from dftcore.grading.policy import Policy
-from dftcore.grading.readings import Named, quotient, scaled, settle
+from dftcore.grading.quantities import Measures
+from dftcore.grading.readings import Named, settle
 from dftcore.grading.regions import Region, region_of
 from dftcore.grading.scalars import same_scalars
-from dftcore.grading.units import agree
 
-_TEN = Num(Fraction(10))
 _SETS = (SetOf, SetOp, Relation)
 
 
-class Comparison:
+class Comparison(Measures):
     """One comparison under one policy, paid from one budget."""
-
-    def __init__(self, policy: Policy, budget: Budget) -> None:
-        self.policy = policy
-        self.budget = budget
-        self.rule = "different"
 
     def same(self, left: Node, right: Node) -> bool:
         """Whether the two answers are the same. Raises OutOfBudget."""
@@ -74,16 +63,12 @@ class Comparison:
         )
         return node.args[-1] if true else node
 
-    def _decide(self, verdict: bool, rule: str) -> bool:
-        if verdict or self.rule == "different":
-            self.rule = rule
-        return verdict
-
     def _settled(self, left: Node, right: Node) -> bool:
         if left == right:
             return self._decide(True, "same form")
         if isinstance(left, Named) or isinstance(right, Named):
             return self._named(left, right)
+        left, right = as_vector(left, right), as_vector(right, left)
         for rule in (self._choice, self._collections, self._matrices, self._relations, self._ranges, self._others):
             verdict = rule(left, right)
             if verdict is None and type(left) is not type(right):
@@ -122,6 +107,8 @@ class Comparison:
         """Equal names; ``x`` for ``x_1``, when solutions are numbered; one side's ``y`` for the other's ``f(x)``."""
         if left.name == right.name or self._quietly_same(left.name, right.name):
             return True
+        if isinstance(left.name, Func) and isinstance(right.name, Func) and left.name.args == right.name.args:
+            return left.name.name.lower() == right.name.name.lower()
         if isinstance(left.name, Sym) and isinstance(right.name, Sym):
             numbered = ("_" in left.name.name) != ("_" in right.name.name)
             return numbered and _family(left.name) == _family(right.name)
@@ -144,7 +131,7 @@ class Comparison:
         pairs = zip(names.items, values.items, strict=True)
         return Items(tuple(Named(name, value, Relation(("=",), (name, value))) for name, value in pairs))
 
-    # -- options, words, bases, ratios
+    # -- options, words, bases
 
     def _choice(self, left: Node, right: Node) -> bool | None:
         if not isinstance(left, Choice):
@@ -154,7 +141,7 @@ class Comparison:
                 return self._decide(False, "option letter")
             both = left.content is not None and right.content is not None
             return self._decide(not both or self.same(left.content or EMPTY, right.content or EMPTY), "option letter")
-        if right == Sym(left.letter):
+        if right in (Sym(left.letter), Sym(left.letter.lower())):
             return self._decide(True, "option letter")
         if left.content is None or isinstance(left.content, Sym):  # a letter after the option's is another option's
             return False
@@ -175,23 +162,6 @@ class Comparison:
         if isinstance(left, Relation):
             return self._decide(False, "relation")
         return None
-
-    def _ratio(self, left: Ratio, right: Node) -> bool:
-        if isinstance(right, Ratio):
-            if len(left.items) != len(right.items):
-                return False
-            if all(self._scalars(first, second) for first, second in zip(left.items, right.items, strict=True)):
-                return True
-            if left.clock or right.clock:
-                return False
-            parts = zip(left.items[1:], right.items[1:], strict=True)
-            return all(
-                self._scalars(quotient(left.items[0], first), quotient(right.items[0], second))
-                for first, second in parts
-            )
-        if len(left.items) != 2 or left.clock or not isinstance(right, SCALARS):
-            return False
-        return self._scalars(quotient(*left.items), right)
 
     # -- lists, sets, tuples, vectors
 
@@ -215,6 +185,9 @@ class Comparison:
                 names = {item.name for item in right.items if isinstance(item, Named)}
                 return self._decide(len(names) == len(values) and self._in_order(left.items, values), "items in order")
             return self._decide(self.policy.tuples_as_sets and self._same_members(SetOf(left.items), right), "members")
+        if isinstance(left, Seq) and isinstance(right, Func) and len(right.args) == len(left.items) > 1:
+            label = len(right.name) == 1 and right.name.isupper() and (left.opening, left.closing) == ("(", ")")
+            return self._decide(label and self._in_order(left.items, right.args), "labelled point")
         if isinstance(left, SetOf) and isinstance(right, (*SCALARS, Quantity)):
             single = len(left.items) == 1 and right != EMPTY
             return self._decide(single and self.same(left.items[0], right), "single member")
@@ -243,8 +216,8 @@ class Comparison:
         if len(mine) != len(other):
             return False
         joiners = {getattr(left, "joiner", ""), getattr(right, "joiner", "")}
-        if joiners == {"and", "or"} and all(isinstance(item, Sym) for item in mine):
-            return False  # statements joined by different connectives
+        if joiners == {"and", "or"} and not any(isinstance(part, Num) for item in mine for part in walk(item)):
+            return False  # statements or names joined by different connectives
         if self.policy.ordered_lists or DOTS in mine or self._names_only_one(mine, other):
             return self._in_order(mine, other)
         spare = Counter(other)
@@ -322,78 +295,7 @@ class Comparison:
                 return False
         return True
 
-    # -- numbers and expressions, with or without units
-
-    def _measured(self, left: Node, right: Node) -> bool:
-        first, first_unit = (left.value, left.unit) if isinstance(left, Quantity) else (left, "")
-        second, second_unit = (right.value, right.unit) if isinstance(right, Quantity) else (right, "")
-        if not isinstance(first, (*SCALARS, Quantity)) or not isinstance(second, (*SCALARS, Quantity)):
-            return self._decide(False, "different kinds")
-        if first_unit == second_unit:
-            return self._scalars(first, second)
-        if "percent" in (first_unit, second_unit):
-            return self._percent(first, first_unit, second, second_unit)
-        if "degree" in (first_unit, second_unit) and self._degrees(left, first, first_unit, right, second, second_unit):
-            return True
-        if self.policy.units == "ignore":
-            return self._scalars(first, second)
-        if not first_unit or not second_unit:
-            return self._decide(self.policy.units == "optional" and self._scalars(first, second), "unit left out")
-        factor = agree(first_unit, second_unit)
-        if factor is None:
-            return self._decide(False, "different units")
-        return self._decide(self._scalars(scaled(first, factor), second), "units")
-
-    def _percent(self, left: Node, left_unit: str, right: Node, right_unit: str) -> bool:
-        percent, number, unit = (left, right, right_unit) if left_unit == "percent" else (right, left, left_unit)
-        if unit:
-            return self._decide(False, "different units")
-        if self._scalars(scaled(percent, Fraction(1, 100)), number):
-            return self._decide(True, "percent")
-        left_out = self.policy.percent != "exact" and self._sign_left_out(percent, number)
-        return self._decide(left_out, "percent sign left out")
-
-    def _sign_left_out(self, percent: Node, number: Node) -> bool:
-        """Whether a number is a percentage without its sign. One up to 1 is a share already: 0.5 is 50 %, not 0.5 %."""
-        if self.policy.percent == "scale":
-            return self._scalars(percent, number)
-        if same_scalars(percent, number, self.policy, self.budget) != "exact value":
-            return False
-        value = rational(number, self.policy.limits, self.budget)
-        return value is not None and abs(value) > 1
-
-    def _degrees(self, left: Node, first: Node, first_unit: str, right: Node, second: Node, second_unit: str) -> bool:
-        """Degrees against an angle in radians, which shows a pi or an inverse function."""
-        other, unit = (second, second_unit) if first_unit == "degree" else (first, first_unit)
-        if unit not in ("", "radian", "radians") or not any(map(_shows_radians, walk(other))):
-            return False
-        return self._scalars(left if first_unit == "degree" else first, right if second_unit == "degree" else second)
-
-    def _scalars(self, left: Node, right: Node) -> bool:
-        rule = same_scalars(left, right, self.policy, self.budget)
-        if rule is None and _logs_base_ten(left) != _logs_base_ten(right):
-            rule = same_scalars(_base_ten(left), _base_ten(right), self.policy, self.budget)
-        return self._decide(rule is not None, rule or "different values")
-
-
-def _shows_radians(node: Node) -> bool:
-    return node == Const("pi") or (isinstance(node, Func) and node.name.startswith("arc"))
-
 
 def _family(name: Node) -> Node:
     """The name without its subscript: solutions ``x_1`` and ``x_2`` are both an ``x``."""
     return Sym(name.name.partition("_")[0]) if isinstance(name, Sym) else name
-
-
-def _logs_base_ten(node: Node) -> bool:
-    return any(isinstance(part, Func) and part.name == "log" and part.args[1:] == (_TEN,) for part in walk(node))
-
-
-def _base_ten(node: Node) -> Node:
-    """Logarithms without a base read as decimal, as a side that writes its base 10 out suggests."""
-    node = rebuild(node, _base_ten)
-    return (
-        Func("log", (*node.args, _TEN))
-        if isinstance(node, Func) and node.name == "log" and len(node.args) == 1
-        else node
-    )

@@ -36,7 +36,11 @@ from dftcore.grading.vocabulary import CONSTANTS, DIVIDE, DOT_COMMANDS, FUNCTION
 _OPENING = frozenset({"(", "[", "{", "\\{", "|", "langle", "lfloor", "lceil", "lvert", "lVert", "vert"})
 _SEPARATORS = frozenset({"and", "or", "in"})
 # Two-letter words that are a unit straight after a number, and hardly ever a product.
-_SHORT_UNITS = words("cm mm km kg ft in yd lb oz hr mi Hz kW kJ mL nm eV cc")
+_SHORT_UNITS = words("sq cm mm km kg ft in yd lb oz hr mi Hz kW kJ mL nm eV cc")
+
+
+def _is_vector(node: Node) -> bool:
+    return isinstance(node, Sym) and node.name.startswith(("vec ", "overrightarrow "))
 
 
 def _last(node: Node) -> Node:
@@ -103,12 +107,12 @@ class Expressions(Operands):
             token = self.next
             if self._is_times(token):
                 self.take()
-                result = self._scientific(self.scalar(result), self.scalar(self._factor()))
+                result = self._times(token.text, self.scalar(result), self.scalar(self._factor()))
             elif token.text in DIVIDE and token.kind in ("op", "cmd"):
                 self.take()
                 result = multiply(self.scalar(result), Pow(self.scalar(self._divisor()), MINUS_ONE))
             elif self.starts_factor(token, result):
-                if token.kind == "num" and not isinstance(_last(result), Func):
+                if token.kind == "num" and not isinstance(_last(result), Func) and _last(result) != Const("i"):
                     raise Unreadable("a number right after a value")
                 right = self.power()
                 result = multiply(self.scalar(result), self.scalar(right))
@@ -135,6 +139,16 @@ class Expressions(Operands):
             return token.text in TIMES
         return token.text in ("x", "X") and self.ahead(1).text == "10" and self.ahead(2).text in ("^", "**")
 
+    def _times(self, sign: str, left: Node, right: Node) -> Node:
+        """A product; that of two vectors is a dot or a cross product, and the latter turns sign with its order."""
+        if not (_is_vector(left) and _is_vector(right)):
+            return self._scientific(left, right)
+        first, second = sorted((left, right), key=str)
+        if sign == "cdot":
+            return Func("dot", (first, second))
+        product = Func("cross", (first, second))
+        return product if first == left else negate(product)
+
     def _scientific(self, left: Node, right: Node) -> Node:
         """``3.8 * 10^{35}`` is one decimal literal, not a product."""
         negative = isinstance(left, Mul) and len(left.factors) == 2 and left.factors[0] == MINUS_ONE
@@ -158,14 +172,23 @@ class Expressions(Operands):
             return token.text not in _SEPARATORS and not self._is_unit(token, left)
         if token.kind == "begin":
             return True
-        if token.text in ("|", "vert") and self.bars:
+        if token.text in ("|", "vert") and (self.bars or (self.in_builder and self._bar_separates())):
             return False
         if token.kind == "op":
-            closes = token.text == "[" and (self.outward or isinstance(left, Matrix))
+            closes = token.text == "[" and isinstance(left, Matrix)
             return token.text in _OPENING and not closes
         if token.kind != "cmd":
             return False
         return token.text in STARTING_COMMANDS or token.text in _OPENING
+
+    def _bar_separates(self) -> bool:
+        """Whether the next bar has no partner before its set closes."""
+        bars = 0
+        for token in self.tokens[self.position :]:
+            if token.text == "\\}":
+                break
+            bars += token.text in ("|", "vert")
+        return bars % 2 == 1
 
     def _is_unit(self, token: Token, left: Node) -> bool:
         if isinstance(left, Sym):

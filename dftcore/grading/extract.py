@@ -19,6 +19,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from dftcore.grading.boxes import box_start, last_box
+from dftcore.grading.spoken import is_date
 from dftcore.grading.units import is_unit_word
 from dftcore.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, words
 
@@ -39,23 +41,28 @@ class Found(NamedTuple):
     rule: str
 
 
-_MOST_JOINED = 64
 _LONGEST_SENTENCE = 4_000
 _LONGEST_WHOLE = 8_000
 _LONGEST_TAIL = 16_000  # a statement without a box is looked for this far from the end
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
-_BRACE = re.compile(r"\\?[{}]|\\\\")
-_JOINT = re.compile(
-    r"(?:[\s,;$&]|\\[()\[\],;:! ]|\\q?quad|\\(?:text|mbox)\{\s*(?:and|or)?\s*\}|and|or"
-    r"|[A-Za-z](?:_\{?\w\}?)?\s*=)*"
-)
-_JOINER = re.compile(r",|;|and|or")
 _MARKER = re.compile(r"####|^A:", re.MULTILINE)
 _ANCHOR = re.compile(
-    r"(?:final\s+answer|answer|ans|correct\s+option|correct\s+choice)s?\s*(?:\*\*)?\s*"
-    r"(?:(?:to|of|for|in|is)\b[^.\n:=$]{0,80}?)??(?:\bis\b|\bare\b|\bwas\b|\bequals\b|\bbe\b|:|=|\n)(?:\s|[:*])*",
+    r"(?:final\s+answer|answer|ans|correct\s+option|correct\s+choice)s?[\"'`]?\s*(?:\*\*)?\s*"
+    r"(?:(?:to|of|for|in|is)\b[^.\n:=$]{0,80}?)??(?:\bis\b|\bare\b|\bwas\b|\bequals\b|\bbe\b|:|=|\n|(?<=ans)\.\s)(?:\s|[:*])*",
     re.IGNORECASE,
 )
+# The same in other languages; what follows a copula or a colon is the answer.
+_ABROAD = re.compile(
+    r"(?:r[ée]ponse(?:\s+finale)?\s*(?:est\b|:)|respuesta(?:\s+final)?\s*(?:es\b|:)|resposta(?:\s+final)?\s*(?:é|:)"
+    r"|risposta(?:\s+finale)?\s*(?:è|:)|antwort\s*(?:ist\b|lautet\b|:)|antwoord\s*(?:is\b|:)|svaret?\s*(?:är\b|er\b|:)"
+    r"|odpowied[źz]\s*(?:to\b|:)|ответ\s*[:：—-]|відповідь\s*[:：—-]|cevap\s*:|jawaban(?:nya)?\s*(?:adalah\b|:)"
+    r"|đáp\s+(?:án|số)\s*(?:là\b|:)|答案\s*(?:是|为|為|[:：])|答え\s*(?:は|[:：])|(?:정답|답)\s*(?:은|[:：])|उत्तर\s*(?:है|:)"
+    r"|الجواب\s*(?:هو|:))(?:\s|[:：*])*",
+    re.IGNORECASE,
+)
+_ABROAD_WORDS = ("respuesta", "resposta", "risposta", "antwo", "svar", "odpowied", "cevap", "jawaban", "reponse")
+_CLOSERS = re.compile(r"(?:です|である|입니다|이다|है|[。।])+\s*$")
+_REASON = re.compile(r"(?<=[\w$)}\]]),?\s+(?:because|since)\b")
+_FENCE = re.compile(r"\s*```\w*\n(.*?)\s*```\s*", re.DOTALL)
 _FINAL = re.compile(r"\bfinal\s+answer\s*(?:\*\*)?\s*(?::|is\b)(?:\s|[:*])*", re.IGNORECASE)
 _SPECIAL = re.compile(r"<\|[^|<>]{0,40}\|>|</s>|<eos>|I hope it is correct")
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\\$(]|\s*$)|\n")
@@ -79,15 +86,22 @@ _REMARK = re.compile(
 _ALTERNATIVE = re.compile(r"(?<!\s)\s*\(or\s+([^()]{1,200})\)")
 # Words right before a value that make another one of it: "not 5", "isn't $5$", "negative 5".
 _REVERSING = re.compile(
-    r"(?:\b(?:not|never|cannot|negative|minus|neither|nor|except)|n't)(?:\s+(?:be|equal|equals|to|the|a))*[\s$\\(\[{*]*$",
+    r"(?:\b(?:not|never|cannot|negative|minus|neither|nor|except|(?:anything|everything|all) but)|n't)"
+    r"(?:\s+(?:be|equal|equals|to|the|a))*[\s$\\(\[{*]*$",
     re.IGNORECASE,
 )
 # A short answer that starts with these states a bound or a denial, not a value.
 _BOUNDING = re.compile(
-    r"(?:not|negative|minus|at least|at most|(?:more|less|greater|fewer|smaller|larger) than|up to)\s", re.IGNORECASE
+    r"(?:not|negative|minus|(?:at|no) (?:least|most)|(?:no )?(?:more|less|greater|fewer|smaller|larger) than|up to"
+    r"|below|above|under|over|before|between|beyond|exceeding)\s",
+    re.IGNORECASE,
 )
+# A value with the condition under which it holds: "18 if n is even, otherwise 20".
+_CONDITIONAL = re.compile(r"\d.*\b(?:if|otherwise|unless|else|except|when)\b|\botherwise\b", re.IGNORECASE | re.DOTALL)
 _HEDGED = re.compile(r"\b(?:maybe|perhaps|possibly|(?:could|might|may) (?:also )?be)\b[\s$\\(]*-?\d", re.IGNORECASE)
 _SHORT_ANSWER = 60
+_BETWEEN = (",", "and", "or", ", and", ", or")
+_SEVERAL = re.compile(r"\b(?:are|were)\s*:?\s*$")
 _OPTION = re.compile(r"\(?([A-H])\)?(?=\s*(?:$|[.,;:]|because\b|since\b|as\b|for\b))")
 _JOINING = frozenset(["and", "or", "in"])
 # Words, then a value: "he pays 10", "giving $x = 5$", but not "odd $n$" or "Area = 5".
@@ -126,9 +140,9 @@ def _spans(text: str) -> list[Span]:
 def find_answer(text: str, last_number: bool = False) -> Found:
     """The answer of a completion, or of a bare answer. ``last_number`` prefers the last number to mathematics."""
     text = _after_thinking(text)
-    boxed = _last_box(text)
+    boxed = last_box(text)
     if boxed is not None:
-        return _correction(text) or boxed
+        return _correction(text) or Found(*boxed)
     if len(text) > _LONGEST_WHOLE and not _SPACE.search(text):
         return Found(text, "whole")
     tail = _tail(text)
@@ -136,19 +150,26 @@ def find_answer(text: str, last_number: bool = False) -> Found:
     if marked is not None and (statement := _statement(tail[marked:])):
         return Found(statement, "marker")
     lowered = tail.lower()
-    if "ans" in lowered or "correct" in lowered:
-        anchored = _last_match(_ANCHOR, tail)
-        if anchored is not None:
-            statement = _statement(tail[anchored:])
-            if statement:
-                return Found(statement, "anchor")
+    anchored = _last_match(_ANCHOR, tail) if "ans" in lowered or "correct" in lowered else None
+    if anchored is None and (not tail.isascii() or any(word in lowered for word in _ABROAD_WORDS)):
+        anchored = _last_match(_ABROAD, tail)
+    if anchored is not None and (statement := _statement(tail[anchored:])):
+        return Found(statement, "anchor")
     if len(text) <= _LONGEST_WHOLE and is_whole(plain := _without_remarks(text)):
         return Found(plain.strip() or None, "whole")
-    if len(text) <= _SHORT_ANSWER and _BOUNDING.match(text.strip()):
+    if len(text) <= _SHORT_ANSWER and _is_bound(text.strip()):
         return Found(text.strip(), "text")
     if last_number:
         return _last_number(tail) or Found(text.strip(), "text")
     return _last_clause(tail) or _last_value(tail) or Found(text.strip() or None, "text")
+
+
+def _is_bound(text: str) -> bool:
+    """Whether a short text says something of a value rather than the value."""
+    values = sum(bool(match.group()) for match in _NUMBER.finditer(text))
+    return (_BOUNDING.match(text) is not None and (values < 2 or " and " in text)) or _CONDITIONAL.search(
+        text
+    ) is not None
 
 
 def _without_remarks(text: str) -> str:
@@ -167,6 +188,8 @@ def _tail(text: str) -> str:
 
 def _after_thinking(text: str) -> str:
     end = text.rfind("</think>")
+    if "```" in text and (fenced := _FENCE.fullmatch(text)):
+        return fenced.group(1)
     return text[end + 8 :] if end >= 0 and text[end + 8 :].strip() else text
 
 
@@ -178,66 +201,14 @@ def _last_match(pattern: re.Pattern[str], text: str) -> int | None:
     return end
 
 
-# -- boxes
-
-
-def _last_box(text: str) -> Found | None:
-    start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
-    if start < 0:
-        return None
-    parts: list[str] = []
-    joint = ", "
-    following = len(text)
-    while start >= 0 and len(parts) < _MOST_JOINED:
-        inside = _boxed_at(text, start)
-        if inside is None:
-            return Found(None, "box not closed") if not parts else Found(joint.join(reversed(parts)), "box")
-        content, end = inside
-        if parts:
-            between = text[end:following]
-            if len(between) > 60 or not _JOINER.search(between) or not _JOINT.fullmatch(between):
-                break
-            joint = " or " if "or" in between else ", "
-        parts.append(content)
-        following = start
-        start = max(text.rfind("\\boxed", 0, following), text.rfind("\\fbox", 0, following))
-        if start >= 0 and following - start > _LONGEST_SENTENCE:
-            break
-    answer = joint.join(reversed(parts)).strip()
-    return Found(answer or None, "box")
-
-
 def _correction(text: str) -> Found | None:
     """A final answer stated again after the last box."""
-    after = text[max(text.rfind("\\boxed"), text.rfind("\\fbox")) :][-_LONGEST_SENTENCE:]
+    after = text[box_start(text) :][-_LONGEST_SENTENCE:]
     if "inal " not in after:
         return None
     stated = _last_match(_FINAL, after)
     statement = _statement(after[stated:]) if stated is not None else None
     return Found(statement, "final answer") if statement else None
-
-
-def _boxed_at(text: str, start: int) -> tuple[str, int] | None:
-    """The inside of the box that starts at ``start`` and where it ends, or None when it is not closed."""
-    match = _BOX.match(text, start)
-    if match is None:
-        return None
-    at = match.end()
-    while at < len(text) and text[at].isspace():
-        at += 1
-    if text[at : at + 1] != "{":
-        single = re.compile(r"\w+|\\[A-Za-z]+").match(text, at)
-        return (single.group(), single.end()) if single else None
-    depth = 0
-    for brace in _BRACE.finditer(text, at):
-        found = brace.group()
-        if found == "{":
-            depth += 1
-        elif found == "}":
-            depth -= 1
-            if depth == 0:
-                return text[at + 1 : brace.start()], brace.end()
-    return None
 
 
 # -- statements
@@ -250,10 +221,10 @@ def _statement(rest: str) -> str | None:
     spans = _spans(rest)
     span = spans[0] if spans and spans[0].start == 0 else None
     sentence = rest[: _sentence_end(rest, span.end if span else 0)].strip()
-    sentence = sentence.replace("**", "").strip().rstrip(".")
+    sentence = _REASON.split(_CLOSERS.sub("", sentence.replace("**", "")), maxsplit=1)[0].strip().rstrip(".")
     if not sentence:
         return None
-    if _BOUNDING.match(sentence) or _HEDGED.search(sentence):
+    if _BOUNDING.match(sentence) or _HEDGED.search(sentence) or "otherwise" in sentence:
         return sentence
     number = _NUMBER.match(sentence)
     if number and number.group() and _goes_on_in_words(sentence[number.end() :]):
@@ -290,7 +261,7 @@ def _joined_spans(sentence: str) -> str:
     end = 0
     for span in _spans(sentence):
         between = sentence[end : span.start].strip()
-        if end and between not in (",", "and", "or", ", and", ", or"):
+        if end and between not in _BETWEEN:
             break
         end = span.end
     return sentence[:end]
@@ -299,7 +270,7 @@ def _joined_spans(sentence: str) -> str:
 def is_whole(text: str) -> bool:
     """Whether a text is one answer with nothing said around it."""
     text = text.strip()
-    if not text or (text.isascii() and text.isalnum()):
+    if not text or (text.isascii() and text.isalnum()) or is_date(text):
         return True
     outside = _INVISIBLE.sub(" ", _outside(text))
     unknown = [word for word in _WORD.findall(outside) if not _is_vocabulary(word)]
@@ -342,12 +313,21 @@ def _last_value(text: str) -> Found | None:
     spans = [span for span in _spans(text) if _is_mathematics(span, text)]
     number = _last_number_match(text)
     if spans and (number is None or number.start() < spans[-1].end):
-        start, found = spans[-1].start, Found(spans[-1].inside.strip(), "last mathematics")
+        start, found = spans[-1].start, Found(_listed(spans, text) or spans[-1].inside.strip(), "last mathematics")
     elif number is not None:
         start, found = number.start(), Found(number.group().strip(), "last number")
     else:
         return None
     return None if _REVERSING.search(text[max(start - 40, 0) : start]) else found
+
+
+def _listed(spans: list[Span], text: str) -> str | None:
+    """All of ``... are $-2$ and $5$``; None where the last value stands alone or no "are" announces several."""
+    first = len(spans) - 1
+    while first > 0 and text[spans[first - 1].end : spans[first].start].strip() in _BETWEEN:
+        first -= 1
+    several = first < len(spans) - 1 and _SEVERAL.search(text[max(spans[first].start - 20, 0) : spans[first].start])
+    return text[spans[first].start : spans[-1].end] if several else None
 
 
 def _is_mathematics(span: Span, text: str) -> bool:
@@ -371,3 +351,9 @@ def _last_number_match(text: str) -> re.Match[str] | None:
         if match.group():
             last = match
     return last
+
+
+def values_before_last(text: str) -> tuple[str, ...]:
+    """Every value of a text but the last, as written: what ``last mathematics`` and ``last number`` leave out."""
+    inside = [span.inside.strip() for span in _spans(text)]
+    return tuple(inside or (match.group().strip() for match in _NUMBER.finditer(text) if match.group()))[:-1]

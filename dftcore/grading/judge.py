@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from dftcore.grading.budget import Budget, OutOfBudget
 from dftcore.grading.compare import Comparison
-from dftcore.grading.extract import find_answer
+from dftcore.grading.extract import find_answer, values_before_last
 from dftcore.grading.nodes import Items, Mul, Node, Num, Seq, SetOf, Sym, Words
 from dftcore.grading.parser import parse
 from dftcore.grading.policy import STRICT, Limits, Policy, policy_named
@@ -58,8 +58,9 @@ class Reading:
     answer: str | None
     rule: str
     key: str
-    whole_key: str = ""  # of the whole text, when it is short: an answer in prose may be met as it stands
+    whole: str = ""  # the whole text, when it is short: an answer in prose may be met as it stands
     said: tuple[str, ...] = ()  # the words of a text too short to be a completion
+    before: tuple[str, ...] = ()  # the words and the values that the answer was picked out of
 
     def describe(self, node: Node | None = None) -> str:
         shown = (
@@ -112,6 +113,8 @@ def _explain(gold: str, prediction: str, policy: Policy) -> Explanation:
         return Explanation(same, "identical text" if same else "no answer", left.describe(), right.describe())
     if left.said and right.said and left.said != right.said:
         return Explanation(False, "different words", left.describe(), right.describe())
+    if left.before and right.before and left.before[0] == right.before[0] and left.before != right.before:
+        return Explanation(False, "different values in the same words", left.describe(), right.describe())
     if _PLAIN.fullmatch(left.answer) and _PLAIN.fullmatch(right.answer):
         rule = _same_plain(left.answer, right.answer, policy)
         return Explanation(rule is not None, rule or "different values", left.describe(), right.describe())
@@ -149,7 +152,7 @@ def _decide(
     for node in {first, second}:
         if node is not None and not is_finite(node, policy.limits, budget):
             return False, "not finite"
-    if left.key == right.key or left.key == right.whole_key or left.whole_key == right.key:
+    if left.key == right.key or _is_whole_of(right, left.key) or _is_whole_of(left, right.key):
         return True, "identical text"
     if first is not None and second is not None:
         verdict, rule = _compare(first, second, policy, budget)
@@ -158,6 +161,11 @@ def _decide(
         return verdict, rule
     same = _words(left) == _words(right) != ""
     return same, "same words" if same else "different text"
+
+
+def _is_whole_of(reading: Reading, key: str) -> bool:
+    """Whether a whole text has this key. Layout takes so much room at most, so longer texts are not looked at."""
+    return 0 < len(reading.whole) <= 100 + 4 * len(key) and _whole_key(reading.whole) == key
 
 
 def _words(reading: Reading) -> str:
@@ -215,9 +223,13 @@ def _read_text(text: str, last_number: bool) -> Reading:
     stated = found.text if len(found.text) <= _LONGEST_TIDIED else _last_member(peel(found.text))
     answer = tidy(stated) if len(stated) <= _LONGEST_TIDIED else stated
     key = text_key(answer) if len(stated) <= _LONGEST_TIDIED else stated
-    whole_key = text_key(tidy(text)) if len(text) < _CACHED_LENGTH else ""
-    said = tuple(_WORD.findall(text.lower())) if len(text) < _SHORT and found.rule in _FALLBACKS else ()
-    return Reading(answer if key else None, found.rule, key, whole_key, said)
+    whole = text if len(text) < _CACHED_LENGTH else ""
+    said: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    if found.rule in _FALLBACKS and len(text) < _CACHED_LENGTH:
+        said = tuple(_WORD.findall(text.lower()))
+        before = (" ".join(said), *map(text_key, values_before_last(text)))
+    return Reading(answer if key else None, found.rule, key, whole, said if len(text) < _SHORT else (), before)
 
 
 def _last_member(text: str) -> str:
@@ -230,6 +242,11 @@ def _last_member(text: str) -> str:
 
 def _parse_text(text: str, limits: Limits, thousands: bool = True) -> Node | None:
     return parse(text, limits, Budget(limits.steps, _PARSE_SECONDS), thousands)
+
+
+@lru_cache(maxsize=1024)
+def _whole_key(text: str) -> str:
+    return text_key(tidy(text))
 
 
 _read_cached = lru_cache(maxsize=4096)(_read_text)

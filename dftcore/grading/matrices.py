@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from dftcore.grading.budget import Budget
-from dftcore.grading.nodes import SCALARS, Add, Matrix, Mul, Node, Num, Pow, walk
+from dftcore.grading.nodes import SCALARS, Add, Const, Matrix, Mul, Node, Num, Pow, Seq, Sym, rebuild, walk
 
 _LARGEST_POWER = 12
 
@@ -28,6 +28,29 @@ def as_matrix(node: Node, budget: Budget) -> Matrix | None:
     except _Mismatch:
         return None
     return value if isinstance(value, Matrix) else None
+
+
+def as_vector(node: Node, beside: Node) -> Node:
+    """``2i - j + 3k`` as a column when it stands beside a vector of two or three entries; any other node unchanged."""
+    if isinstance(beside, Matrix):
+        size = max(len(beside.rows), len(beside.rows[0])) if 1 in (len(beside.rows), len(beside.rows[0])) else 0
+    else:
+        size = len(beside.items) if isinstance(beside, Seq) else 0
+    if size not in (2, 3) or not isinstance(node, (Add, Mul, Sym, Const)) or not any(map(_is_unit_vector, walk(node))):
+        return node
+    cells = tuple((_component(node, letter),) for letter in "ijk"[:size])
+    return Matrix(tuple(zip(*cells, strict=True)) if isinstance(beside, Matrix) and len(beside.rows) == 1 else cells)
+
+
+def _is_unit_vector(node: Node) -> bool:
+    return isinstance(node, (Sym, Const)) and node.name.removeprefix("hat ").removeprefix("vec ") in ("i", "j", "k")
+
+
+def _component(node: Node, letter: str) -> Node:
+    """The coefficient of one unit vector: the node with that vector 1 and the others 0."""
+    if _is_unit_vector(node) and isinstance(node, (Sym, Const)):
+        return Num(Fraction(node.name.endswith(letter)))
+    return rebuild(node, lambda part: _component(part, letter))
 
 
 def _value(node: Node, budget: Budget) -> Node:

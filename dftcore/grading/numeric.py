@@ -258,10 +258,13 @@ def symbols(*nodes: Node) -> set[str]:
 
 
 def _whole(name: str, index: int, alone: bool, source: random.Random) -> Fraction:
-    """A sample for a letter among whole ones. Only letters that usually count are whole: a real x tells x from its
-    floor. One letter alone runs through the first numbers, since floors may differ at few of them."""
+    """A sample for a letter where floors or signs ask for whole numbers. Letters that usually count are whole; the
+    others are whole and broken by turns, and negative at times: a real x tells x from its floor and ``\\lfloor x
+    \\rfloor + 1`` from its ceiling. One letter alone runs through numbers, since floors may differ at few of them."""
     number = index + 1 if alone else source.randint(1, 3 + index)
-    return Fraction(number) if name[0] in _COUNTERS else number + Fraction(1, 7)
+    if name[0] in _COUNTERS:
+        return Fraction(number)
+    return Fraction(number // 2 - 4) + (Fraction(0), Fraction(1, 7), Fraction(5, 7))[index % 3]
 
 
 def points(*nodes: Node) -> list[dict[str, Fraction]]:

@@ -15,6 +15,7 @@ from dftcore.grading.nodes import (
     INFINITY,
     MINUS_ONE,
     SCALARS,
+    Add,
     Based,
     Const,
     Func,
@@ -29,6 +30,7 @@ from dftcore.grading.nodes import (
     Sym,
 )
 from dftcore.grading.reader import Reader
+from dftcore.grading.spoken import SPOKEN
 from dftcore.grading.tokens import Token, Unreadable
 from dftcore.grading.vocabulary import (
     ADORNMENTS,
@@ -45,10 +47,9 @@ _FRACTIONS = frozenset({"frac", "dfrac", "tfrac", "cfrac"})
 _BINOMIALS = frozenset({"binom", "dbinom", "tbinom"})
 _BIG_OPERATORS = frozenset({"sum", "prod", "int", "lim"})
 _CALLED = frozenset("fghFGH")  # letters that are functions even before a compound argument
-_BASE_WORDS = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
 MAX_EXPONENT = 5_000
 STARTING_COMMANDS = (
-    frozenset({"sqrt", "angle", "triangle", "boxed", "fbox"})
+    frozenset({"sqrt", "surd", "angle", "triangle", "boxed", "fbox"})
     | _FRACTIONS | _BINOMIALS | _BIG_OPERATORS | GREEK | ADORNMENTS | DOT_COMMANDS | set(FUNCTIONS) | set(CONSTANTS)
 ) - {"emptyset", "varnothing"}  # fmt: skip
 
@@ -73,6 +74,11 @@ def multiply(left: Node, right: Node) -> Node:
 
 def is_integer(node: Node) -> bool:
     return isinstance(node, Num) and node.unit_in_last_place is None and node.value.denominator == 1
+
+
+def _is_letters(word: str) -> bool:
+    """Whether small and capital letters alternate as in no word: ``GMmr`` is a product."""
+    return len(word) < 7 and not (word.islower() or word.isupper() or word[1:].islower())
 
 
 class Operands(Reader):
@@ -122,7 +128,7 @@ class Operands(Reader):
                 return self.group(may_be_set=True)
             if name in ("|", "lvert", "vert", "lVert"):
                 return self._absolute()
-            if name in ("(", "[", "]", "\\{", "langle"):
+            if name in ("(", "[", "\\{", "langle"):
                 return self.bracket(name)
             if token.kind == "cmd":
                 return self._command(name)
@@ -180,7 +186,7 @@ class Operands(Reader):
             if word[cut:] in FUNCTIONS and len(word) - cut > 1:
                 self.push(*(Token("word", char, False) for char in word[:cut]), Token("word", word[cut:], False))
                 return self._word(self.take())
-        if len(word) <= 3:
+        if len(word) <= 3 or _is_letters(word):
             self.push(*(Token("word", char, False) for char in word))
             return self._word(self.take())
         return Sym(word)
@@ -239,7 +245,7 @@ class Operands(Reader):
             return multiply(top, Pow(bottom, MINUS_ONE))
         if name in _BINOMIALS:
             return Func("binom", (self._argument(), self._argument()))
-        if name == "sqrt":
+        if name in ("sqrt", "surd"):
             return self._root()
         if name in CONSTANTS:
             return Const(CONSTANTS[name])
@@ -297,6 +303,8 @@ class Operands(Reader):
     def _applied(self, name: str, args: tuple[Node, ...], base: Node | None) -> Node:
         if name == "exp" and len(args) == 1:
             return Pow(Const("e"), args[0])
+        if name == "cis" and len(args) == 1:
+            return Add((Func("cos", args), Mul((Const("i"), Func("sin", args)))))
         if name == "cbrt" and len(args) == 1:
             return Func("root", (args[0], Num(Fraction(3))))
         if base is not None:
@@ -345,7 +353,7 @@ class Operands(Reader):
         self.expect("_")
         script = self.raw_group()
         if isinstance(node, Num) and is_integer(node):
-            base = _BASE_WORDS.get(script, script)
+            base = str(SPOKEN.get(script, script))
             if not base.isdigit() or len(base) > 3:
                 raise Unreadable("base")
             return Based(str(node.value), int(base))

@@ -13,11 +13,12 @@ from fractions import Fraction
 from itertools import pairwise
 
 from dftcore.grading.budget import Budget
-from dftcore.grading.expressions import Expressions
+from dftcore.grading.environments import Environments
 from dftcore.grading.nodes import (
     DOTS,
     EMPTY,
     SCALARS,
+    Based,
     Choice,
     Const,
     Func,
@@ -34,8 +35,10 @@ from dftcore.grading.nodes import (
     Sym,
     Words,
 )  # fmt: skip
-from dftcore.grading.operands import multiply
+from dftcore.grading.operands import is_integer, multiply
 from dftcore.grading.policy import Limits
+from dftcore.grading.respell import respell
+from dftcore.grading.spoken import SPOKEN, all_but, saying, written_out
 from dftcore.grading.textform import text_key, word_key
 from dftcore.grading.tokens import Token, Unreadable, tokenize
 from dftcore.grading.units import PERCENT_WORDS, SCALE_WORDS, is_unit_word
@@ -44,62 +47,50 @@ from dftcore.grading.vocabulary import (
     DOT_COMMANDS,
     FUNCTIONS,
     GREEK,
-    MATRICES,
     NUMBER_SETS,
     RELATIONS,
     SET_OPERATORS,
     words,
 )
 
-_CLOSING = {"(": (")", "]"), "[": ("]", ")"), "]": ("[",), "\\{": ("\\}",), "{": ("}",), "langle": ("rangle",)}
+_CLOSING = {"(": (")", "]"), "[": ("]", ")"), "\\{": ("\\}",), "{": ("}",), "langle": ("rangle",)}
 _LETTER_OPTION = re.compile(r"^\(?([A-J])\)\.?\s*(\S.*)?$|^(?:[Oo]ption|[Cc]hoice)\s+\(?([A-J])\)?$", re.DOTALL)
 _TEXT_WRAP = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|bf|rm|textit)\s*\{\s*(\(?[A-J]\)?)[.:]?\s*\}|\\[, ~;:!]"
 )
+_BASED = re.compile(
+    r"\(?([0-9A-Fa-f]+)\)?\s*(?:_\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?:base\s*\}?\s*)?|\s+(?:in\s+)?base\s+)"
+    r"([a-z]+|\d{1,2})[\s}]*"
+)
 _CLOCK = re.compile(r"^\d{1,2}:\d\d")
-_TIME_OF_DAY = re.compile(r"(\d{1,2}:\d\d)\s*([ap])\.?\s*m")
 # Words that start a condition or a remark, so what precedes is not a quantity with a unit.
 _REMARKS = words("if where for when with such is are not otherwise only while since as because no none wrong incorrect")
 # Words that make another number of the one before them, so they are no unit to leave out.
 _COMPUTING = words(
     "squared cubed factorial halves thirds fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths"
 )
-_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
-# What a whole answer in words stands for.
-_SAYINGS: dict[str, Node] = {
-    **dict.fromkeys(("all real numbers", "all reals", "the set of all real numbers", "all real numbers x"), Const("R")),
-    **dict.fromkeys(
-        ("empty set", "the empty set", "no solution", "no solutions", "no real solutions", "no real solution"), EMPTY
-    ),
-    **dict.fromkeys(("dne", "does not exist"), Words("does not exist")),
-    **dict.fromkeys(
-        ("infinitely many", "infinitely many solutions", "infinite solutions"), Words("infinitely many solutions")
-    ),
-    **{word: Num(Fraction(value)) for value, word in enumerate(_NUMBER_WORDS.split())},
-}
+_OF_AREAS = (["sq"], ["square"], ["cubic"], ["cu"])
 
 
-class Parser(Expressions):
+class Parser(Environments):
     """Reads a whole answer."""
-
-    in_builder = False  # inside a set, where a bar means "such that"
 
     def answer(self) -> Node:
         """Everything up to the end; a relation without a left side, as in ``= 5``, only points at its right side."""
         if self.at("=") or (self.next.kind == "cmd" and RELATIONS.get(self.next.text) == "~"):
             self.take()
-        node = self._items(())
+        node = self.items(())
         if self.next.kind != "stop":
             raise Unreadable(f"{self.next.text} left over")
         return node
 
-    def _items(self, closing: tuple[str, ...]) -> Node:
+    def items(self, closing: tuple[str, ...]) -> Node:
         """Items up to ``closing``: one alone comes back as itself unless a separator followed it."""
         self.deeper()
         items: list[Node] = []
         joiner = ""
         while not (closing and self.at(*closing)) and self.next.kind not in ("stop", "end"):
-            items.append(self._item())
+            items.append(self.item())
             separator = self._separator()
             if separator is None:
                 break
@@ -124,7 +115,7 @@ class Parser(Expressions):
             else:
                 return joiner
 
-    def _item(self) -> Node:
+    def item(self) -> Node:
         """A chain of relations between sets or scalars."""
         args = [self._set()]
         ops: list[str] = []
@@ -134,6 +125,8 @@ class Parser(Expressions):
                 break
             ops.append(op)
             args.append(self._set())
+        if self.accept("pmod"):
+            args[-1] = _modulo(self.scalar(args[-1]), self._argument())
         return Relation(tuple(ops), tuple(args)) if ops else args[0]
 
     def _relation(self) -> str | None:
@@ -199,7 +192,8 @@ class Parser(Expressions):
         parts: list[str] = []
         while True:
             token = self.next
-            if token.kind == "text" or (token.kind == "word" and token.text not in ("and", "or", "in", "U")):
+            joins = token.text in ("and", "or", "in", "U") and not (token.text == "in" and parts[-1:] in _OF_AREAS)
+            if token.kind == "text" or (token.kind == "word" and not joins):
                 words = token.text.split()
                 if not parts and token.kind == "word" and not self._may_be_unit(node, token):
                     raise Unreadable(f"word {token.text!r}")
@@ -228,22 +222,21 @@ class Parser(Expressions):
     def bracket(self, opening: str) -> Node:
         """What a bracket, already opened, holds: a grouped scalar, a tuple, an interval, a set."""
         bars, self.bars = self.bars, 0
-        outward, self.outward = self.outward, opening == "]"
         builder, self.in_builder = self.in_builder, opening == "\\{"
-        inside = self._items(_CLOSING[opening])
+        inside = self.items(_CLOSING[opening])
         if opening == "\\{" and self.at("|", "mid", ":", "vert"):
             self.take()
             self.in_builder = False
-            condition = self._items(("\\}",))
+            condition = self.items(("\\}",))
             self.expect("\\}")
             if isinstance(inside, Relation):
                 inside = Items((inside, condition), "and")
             else:
                 inside = condition if isinstance(inside, Sym) else SetOp("such that", inside, condition)
-            self.bars, self.in_builder, self.outward = bars, builder, outward
+            self.bars, self.in_builder = bars, builder
             return inside
         closing = self.expect(*_CLOSING[opening]).text
-        self.bars, self.in_builder, self.outward = bars, builder, outward
+        self.bars, self.in_builder = bars, builder
         return self._closed(opening, inside, closing)
 
     def _closed(self, opening: str, inside: Node, closing: str) -> Node:
@@ -255,8 +248,6 @@ class Parser(Expressions):
             if not items:
                 raise Unreadable("empty group")
             return SetOf(items) if several else inside
-        if opening == "]":
-            return Seq("(", items, ")")
         if len(items) == 1 and isinstance(inside, Matrix):
             return inside  # brackets drawn around an array
         if opening == "(" and closing == ")" and (not several or (isinstance(inside, Items) and inside.joiner != ",")):
@@ -267,42 +258,8 @@ class Parser(Expressions):
             and all(isinstance(item, Seq) and item.opening == "[" for item in items)
             and several
         ):
-            return self._rows([item.items for item in items if isinstance(item, Seq)])
+            return self.rows([item.items for item in items if isinstance(item, Seq)])
         return Seq("(" if opening == "langle" else opening, items, ")" if closing == "rangle" else closing)
-
-    def matrix(self, name: str) -> Node:
-        """The rows of an environment whose ``\\begin`` is already taken; ``cases`` is a list of conditions."""
-        if name == "cases":
-            conditions = self._items(())
-            if self.take().kind != "end":
-                raise Unreadable("environment not closed")
-            return Items(conditions.items, "and") if isinstance(conditions, Items) else conditions
-        if name not in MATRICES:
-            raise Unreadable(f"environment {name}")
-        rows: list[tuple[Node, ...]] = []
-        row: list[Node] = []
-        while self.next.kind != "end":
-            if self.next.kind == "stop":
-                raise Unreadable("environment not closed")
-            if self.next.kind == "row":
-                self.take()
-                rows.append(tuple(row))
-                row = []
-            elif self.accept("&"):
-                continue
-            else:
-                row.append(self.scalar(self.additive()))
-        self.take()
-        rows.append(tuple(row))
-        matrix = self._rows([row for row in rows if row])
-        if name in ("vmatrix", "Vmatrix"):
-            return Func("det", (matrix,))
-        return matrix
-
-    def _rows(self, rows: list[tuple[Node, ...]]) -> Matrix:
-        if not rows or any(len(row) != len(rows[0]) for row in rows):
-            raise Unreadable("ragged matrix")
-        return Matrix(tuple(rows))
 
 
 def parse(text: str, limits: Limits, budget: Budget, thousands: bool = True) -> Node | None:
@@ -316,17 +273,47 @@ def parse(text: str, limits: Limits, budget: Budget, thousands: bool = True) -> 
         if content is None or text_key(content):
             return Choice(letter, parse(content, limits, budget) if content else None)
     words = word_key(text)
-    if words in _SAYINGS:
-        return _SAYINGS[words]
-    if time := _TIME_OF_DAY.fullmatch(words):
-        return Words(f"{time.group(1)} {time.group(2)}m")
-    if len(words) > 1 and words.isalpha() and words.isascii() and not _is_symbolic(text):
+    said = saying(words)
+    if said is not None:
+        return said
+    if len(words) > 1 and words.isalpha() and words.isascii() and words not in SPOKEN and not _is_symbolic(text):
         return Words(words)
+    excluded = all_but(words) if words.endswith(tuple("0123456789)")) and "real" in words else None
+    text = respell(written_out(text))
+    if "_" in text or "base" in text:
+        based = _in_base(text)
+        if based is not None:
+            return based
     try:
-        tokens = tokenize(text, limits, thousands)
-        return None if _is_prose(tokens) else Parser(tokens, limits, budget).answer()
+        tokens = tokenize(text if excluded is None else excluded, limits, thousands)
+        node = None if _is_prose(tokens) else Parser(tokens, limits, budget).answer()
     except (Unreadable, RecursionError, ValueError, OverflowError):
         return None
+    if excluded is None or node is None:
+        return node
+    return SetOp("difference", Const("R"), SetOf(node.items if isinstance(node, Items) else (node,)))
+
+
+def _in_base(text: str) -> Based | None:
+    """``1011_2``, ``1011 base 2`` and, where letters are digits, ``2A7_{16}``; None for a letter with a subscript."""
+    match = _BASED.fullmatch(text)
+    if match is None:
+        return None
+    digits, name = match.group(1).upper(), match.group(2)
+    base = int(SPOKEN.get(name, name if name.isdigit() else 0))
+    lettered = not digits[0].isdigit() and (len(digits) == 1 or base < 11)
+    return (
+        None
+        if lettered or not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits)
+        else Based(digits, base)
+    )
+
+
+def _modulo(value: Node, modulus: Node) -> Node:
+    """The class of ``value``: whole numbers by their remainder, so that -1 is 3 modulo 4."""
+    if is_integer(value) and is_integer(modulus) and isinstance(value, Num) and isinstance(modulus, Num):
+        value = Num(value.value % modulus.value) if modulus.value > 0 else value
+    return Func("residue", (value, modulus))
 
 
 def _times(node: Node, scale: int) -> Node:

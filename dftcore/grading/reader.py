@@ -20,7 +20,7 @@ class Reader:
         self.budget = budget
         self.depth = 0
         self.bars = 0  # absolute values now open
-        self.outward = False  # inside ]a, b[, where [ closes
+        self.in_builder = False  # inside a set, where a bar means "such that"
 
     @property
     def next(self) -> Token:

@@ -8,9 +8,10 @@ Usage: ``settle(parse(r"x = 3 \\pm 1", ...))``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 
 from dftcore.grading.budget import Budget
 from dftcore.grading.exact import PRIMES, Residues, TooLarge, Undefined, rational
@@ -49,6 +50,7 @@ from dftcore.grading.vocabulary import FUNCTIONS
 _KNOWN_FUNCTIONS = frozenset(FUNCTIONS.values()) | {"root", "sum", "prod", "int", "lim"}
 _EVERYWHERE_DEFINED = frozenset({"sqrt", "root", "sin", "cos", "abs", "floor", "ceil", "max", "min"})
 _MOST_WRITTEN_OUT = 400
+_MOST_SIGNS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def settle(node: Node) -> Node:
     if isinstance(node, Relation):
         node = _resolved(node)
     if isinstance(node, Items):
-        items = [settle(item) for item in node.items]
+        items = [settle(item) for item in _unequal_to_each(node.items)]
         flat = [part for item in items for part in (item.items if isinstance(item, Items) else (item,))]
         return Items(_written_out(tuple(flat)), node.joiner)
     if isinstance(node, SetOf):
@@ -103,7 +105,33 @@ def settle(node: Node) -> Node:
         node = Seq(node.opening, _written_out(node.items), node.closing)
     if isinstance(node, (Relation, Matrix)) or not any(part == PLUS_MINUS for part in walk(node)):
         return node
-    return Items((substitute(node, PLUS_MINUS, ONE), substitute(node, PLUS_MINUS, MINUS_ONE)))
+    return Items(tuple(_signed(node)))
+
+
+def _unequal_to_each(items: tuple[Node, ...]) -> tuple[Node, ...]:
+    """``x \\ne 0, 1`` denies both values."""
+    first = items[0] if items else None
+    if not isinstance(first, Relation) or first.ops != ("!=",) or not all(isinstance(item, Num) for item in items[1:]):
+        return items
+    return (first, *(Relation(("!=",), (first.args[0], item)) for item in items[1:]))
+
+
+def _signed(node: Node) -> list[Node]:
+    """Every choice of signs. Several ``\\pm`` in one value are free of each other; in a tuple, or beside ``\\mp``, they
+    go together."""
+    parts = list(walk(node))
+    several = 1 < parts.count(PLUS_MINUS) <= _MOST_SIGNS and isinstance(node, SCALARS)
+    if not several or any(isinstance(part, Mul) and part.factors[:2] == (MINUS_ONE, PLUS_MINUS) for part in parts):
+        return [substitute(node, PLUS_MINUS, ONE), substitute(node, PLUS_MINUS, MINUS_ONE)]
+    made = []
+    for signs in product((ONE, MINUS_ONE), repeat=parts.count(PLUS_MINUS)):
+        left = iter(signs)
+        made.append(_sign_by_sign(node, left))
+    return made
+
+
+def _sign_by_sign(node: Node, signs: Iterator[Node]) -> Node:
+    return next(signs) if node == PLUS_MINUS else rebuild(node, lambda part: _sign_by_sign(part, signs))
 
 
 def substitute(node: Node, old: Node, new: Node) -> Node:
@@ -129,6 +157,8 @@ def _resolved(node: Relation) -> Node:
         return _named(args[0], args[-1], ends)
     if len(args) == 2 and is_name(args[1]):
         return _named(args[1], args[0], ends)
+    if len(args) > 2 and not symbols(args[-1], args[-2]) and symbols(args[0]):
+        return Named(args[0], settle(args[-1]), ends)  # "x + y = 5 + 7 = 12" works a value out
     return ends if len(args) == 2 or any(isinstance(part, Sym) for part in walk(node)) else Relation(ops, args)
 
 

@@ -114,7 +114,7 @@ class _Builder:
 
     def _list(self, node: Items) -> Region:
         parts = [self.build(item) for item in node.items]
-        if node.joiner == "and" or (node.joiner == "," and all(isinstance(item, Relation) for item in node.items)):
+        if node.joiner == "and" or (node.joiner == "," and all(map(_is_condition, node.items))):
             together = self._combine_all(parts, "intersection")
             if together.pieces:
                 return together
@@ -238,6 +238,15 @@ class _Builder:
                 if keep(left.holds(middle), right.holds(middle)):
                     _append(pieces, Piece(end, False, ends[index + 1], False))
         return Region(tuple(pieces), left.subject if left.subject is not None else right.subject)
+
+
+def _is_condition(node: Node) -> bool:
+    """An inequality, or ``x`` in some set."""
+    return (
+        isinstance(node, Relation)
+        or (isinstance(node, Named) and not isinstance(node.value, SCALARS))
+        or (isinstance(node, Named) and node.value == Const("R"))
+    )
 
 
 def _between(low: Fraction | float, high: Fraction | float) -> Fraction | float:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dftcore.grading.policy import Limits
+from dftcore.grading.units import is_unit_symbol
 from dftcore.grading.vocabulary import FONT_COMMANDS, FUNCTIONS, SPACING, TEXT_COMMANDS
 
 
@@ -37,6 +38,11 @@ _NEXT = re.compile(
     r"|(?P<op>\.\.\.+|\*\*|<=|>=|=<|=>|==|!=|:=|->|[-+*/^_=<>!|%(){}\[\],;:&'\"$])",
     re.DOTALL,
 )
+_BRACES = {"{": "\\{", "}": "\\}", "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]"}
+_UNIT = r"[A-Za-z]+(?:\^\{?-?\d\}?)?"
+_UNIT_PRODUCT = re.compile(rf"[\s~]*{_UNIT}(?:(?:\\[,;:! ]|[\s~./]|\\cdot)+{_UNIT})*\s*")
+_UNIT_JOINT = re.compile(r"\\[,;:! ]|\\cdot|[~.]")
+_WORDED_FUNCTIONS = ("cis", "lcm", "gcd")  # functions even as \\text, where sec and min are units
 _NOT_DIGITS = re.compile(r"[^\d.eE+-]")
 _MODULE = re.compile(r"\b(?:np|numpy|math|sympy|sp)\.(?=[A-Za-z])")
 _ROW_SPACING = re.compile(r"\s*\[-?[\d.]+\s*(?:ex|em|pt|cm|mm|in)\]")
@@ -91,11 +97,11 @@ def _numeral_at(text: str, position: int, commas: bool) -> re.Match[str] | None:
 
 def _command(text: str, position: int, name: str, spaced: bool, limits: Limits) -> tuple[int, list[Token]]:
     """Tokens for one LaTeX command whose name ends at ``position``, and where reading goes on."""
-    if name == "\\":
+    if name in ("\\", "cr", "newline"):
         spacing = _ROW_SPACING.match(text, position)
-        return spacing.end() if spacing else position, [Token("row", name, spaced)]
-    if name in ("{", "}"):
-        return position, [Token("op", "\\" + name, spaced)]
+        return spacing.end() if spacing else position, [Token("row", "\\", spaced)]
+    if name in _BRACES:
+        return position, [Token("op", _BRACES[name], spaced)]
     if name in ("%", "$", "&", "#", "_"):
         return position, [Token("op", name if name == "%" else "\\" + name, spaced)]
     if name == "|":
@@ -120,15 +126,25 @@ def _wording(text: str, position: int, name: str, spaced: bool, limits: Limits) 
         return position, []
     end, inside = _braced(text, position)
     has_word = re.search(r"[^\W\d_]{2,}", inside) is not None
-    if name in FONT_COMMANDS and (inside.strip() in FUNCTIONS or (has_word and re.search(r"[\\^_+=(-]", inside))):
+    if inside.strip() in ("cis", "lcm", "gcd") or (
+        name in FONT_COMMANDS and (inside.strip() in FUNCTIONS or (has_word and re.search(r"[\\^_+=(-]", inside)))
+    ):
         has_word = False
     if has_word:
         return end, [*_sentence(inside, spaced, limits)]
     letter = inside.replace("~", " ").strip()
-    if letter.isalpha() and (name in TEXT_COMMANDS or (name == "mathrm" and letter not in ("e", "i", "d"))):
+    if (
+        len(letter) == 1
+        and letter.isalpha()
+        and (name in TEXT_COMMANDS or (name == "mathrm" and letter not in ("e", "i", "d")))
+    ):
         return end, [Token("text", letter, spaced or inside[0] in " ~")]
     if name in TEXT_COMMANDS and re.fullmatch(r"\s*[A-Za-z]+(?:[/^ ][A-Za-z\d]+)+\s*", inside):
         return end, [Token("text", letter, spaced)]
+    if re.search(r"[a-z]\W+[A-Za-z]|\^", inside) and _UNIT_PRODUCT.fullmatch(inside):
+        joined = _UNIT_JOINT.sub(" ", inside).strip()
+        if all(map(is_unit_symbol, re.findall(r"[A-Za-z]+", joined))):
+            return end, [Token("text", joined, spaced)]
     inner = tokenize(inside, limits)[:-1]
     if inner:
         inner[0] = inner[0]._replace(spaced=spaced)

@@ -33,7 +33,7 @@ K temperature kelvin / cal calorie calorie / pc parsec parsec
 # Units that do not: dimension, then names and sizes.
 _PLAIN = """
 length inch 0.0254 in 0.0254 foot 0.3048 feet 0.3048 ft 0.3048 yard 0.9144 yd 0.9144 mile 1609.344 mi 1609.344
-length angstrom 1e-10 / time minute 60 min 60 hour 3600 hr 3600 sec 1 day 86400 week 604800
+length angstrom 1e-10 / time minute 60 min 60 hour 3600 hr 3600 h 3600 sec 1 day 86400 week 604800
 month month 1 year 12 yr 12 / pound pound 1 lb 1 ounce 1/16 oz 1/16 / ton ton 1 / dozen dozen 1 / acre acre 1
 dollar dollar 1 usd 1 cent 1/100 / euro euro 1 / yen yen 1 / gallon gallon 1 gal 1 quart 1/4 pint 1/8 cup 1/16
 degree degree 1 deg 1 / radian radian 1 rad 1 / unit unit 1 / percent percent 1 / rpm rpm 1
@@ -56,7 +56,7 @@ _COMPOUND = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "kmph": "km
 # Words that multiply the number before them: "5 million" is no more 5 than 500 is.
 SCALE_WORDS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 PERCENT_WORDS = frozenset({"percent", "percentage", "pct", "percents"})
-_SPLIT = re.compile(r"\s*(/|\bper\b|\*|\\cdot|\\times|\s|-)\s*")
+_SPLIT = re.compile(r"\s*(/|\bper\b|\*|\\cdot|\\times|\s|(?<!\^)-)\s*")
 _POWER = re.compile(r"(?:\^|\*\*)\s*\{?\s*(-?\d)\s*\}?$")
 
 
@@ -130,6 +130,11 @@ def unit(text: str) -> Unit:
             last = name, factor, sign
         sign, next_power = 1, 1
     return tuple(sorted((name, power) for name, power in powers.items() if power)), size
+
+
+def is_known_unit(text: str) -> bool:
+    """Whether every word of a stated unit is a unit of measure."""
+    return bool(unit(text)[0]) and not any(name.startswith("word:") for name, _ in unit(text)[0])
 
 
 def agree(left: str, right: str) -> Fraction | None:

@@ -20,7 +20,7 @@ FUNCTIONS: dict[str, str] = {
         *_TRIGONOMETRIC, *("arc" + name for name in _TRIGONOMETRIC),
         *(name + "h" for name in _TRIGONOMETRIC), *("arc" + name + "h" for name in _TRIGONOMETRIC),
         "ln", "log", "lg", "exp", "sqrt", "cbrt", "abs", "floor", "ceil", "gcd", "lcm", "max", "min", "det", "sgn",
-        "arg", "factorial", "binom",
+        "arg", "factorial", "binom", "cis",
     )
 }  # fmt: skip
 FUNCTIONS |= {"a" + name: "arc" + name for name in _TRIGONOMETRIC}
@@ -64,7 +64,7 @@ ADORNMENTS = words(
 SPACING = words(
     ", ; : ! > quad qquad thinspace medspace thickspace enspace left right middle big Big bigg Bigg bigl bigr "
     "Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle scriptstyle limits nolimits allowbreak nonumber "
-    "hfill noindent hline"
+    "hfill noindent hline tiny scriptsize footnotesize small normalsize large Large LARGE huge Huge"
 )
 NUMBER_SETS = frozenset("RZNQC")
 MATRICES = words("matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array bsmallmatrix psmallmatrix")
@@ -81,6 +81,7 @@ _CHARACTERS: dict[str, str] = {
     "⌈": r"\lceil ", "⌉": r"\rceil ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "€": " euro ",
     "£": " pound ", "¥": " yen ", "¢": " cents ", "∣": "|", "ℏ": r"\hbar ", "→": r"\to ", "％": "%", "，": ",",
     "（": "(",
+    "≡": r"\equiv ", "∧": r"\wedge ", "∨": r"\vee ",
     "）": ")", "：": ":", "；": ";", "＝": "=", "＋": "+", "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,",
     "\u2002": " ", "\u2003": " ", "\u3000": " ", "\u2061": "", "\u2062": "", "\u200b": "", "\u200c": "",
     "\u200d": "", "\ufeff": "", "\x00": "",

@@ -147,6 +147,19 @@ $5  ~~  The answer is 5
 0.001  ~~  The answer is 10^{-3}.
 3/4  ~~  The answer is 3/4 of the cake.
 2/3  ~~  The answer is $\frac23$ (or about 0.667).
+2,3  ~~  The solutions are $x = 2$ and $x = 3$.
+42  ~~  La réponse est 42.
+42  ~~  La respuesta final es $42$.
+42  ~~  Die Antwort lautet 42.
+42  ~~  答案是42。
+42  ~~  答えは42です
+42  ~~  정답은 42입니다
+42  ~~  Ответ: 42
+42  ~~  Ans. 42
+42  ~~  \framebox{42}
+42  ~~  ```<newline>42<newline>```
+42  ~~  {"answer": 42}
+42  ~~  The final answer is 42, because 40+2=42
 36  ~~  Area = 6 × 6 = 36 cm²
 5  ~~  $x = 5$ (since $x > 0$)
 5  ~~  The answer is $x = 5$ (since $x > 0$).
@@ -154,7 +167,6 @@ $5  ~~  The answer is 5
 
 WRONG = r"""
 # completion
-2,3  ~~  The solutions are $x = 2$ and $x = 3$.
 41  ~~  I think the answer is 41. Wait, the answer is 42.
 42  ~~  <think>maybe 41, answer is 41
 3  ~~  There are 3 solutions: 1, 2 and 5
@@ -162,6 +174,10 @@ WRONG = r"""
 7  ~~  It's not 7, it's 8.
 no  ~~  The answer is yes.
 12  ~~  The answer is \boxed{12
+12  ~~  The answer is 12 if n is even, otherwise 13.
+42  ~~  答案是42或43
+42  ~~  La réponse est 24.
+5  ~~  anything but 5
 12  ~~  \boxed{12} \boxed{13
 """
 

@@ -1,0 +1,93 @@
+"""Different ways of writing one thing, made one before the text is cut into tokens.
+
+``C(10,3)``'s cousins ``{}_{10}C_3`` and ``^{10}C_3`` become ``\\binom{10}{3}``, ``]0, 1]`` becomes ``(0, 1]``,
+``\\mathbf{a}\\cdot\\mathbf{b}`` becomes ``\\vec{a}\\cdot\\vec{b}``, ``\\frac{\\text{m}}{\\text{s}}`` becomes a unit.
+
+Usage: ``respell(r"[2, 5[")`` is ``"[2, 5)"``.
+"""
+
+from __future__ import annotations
+
+import re
+
+_INSIDE = r"(\s*(?:[^\s\[\](),]|\([^()]*\))(?:[^\[\](),]|\([^()]*\))*)"
+_INTERVAL = re.compile(
+    rf"(?:^|(?<=in)|(?<=cup)|(?<=cap)|(?<=[=U]))\s*(?:\\left)?([\[\]]){_INSIDE},{_INSIDE}(?:\\right)?([\[\]])"
+    r"(?=\s*(?:$|\\cup|\\cap|U))"
+)
+_VECTOR = r"\\(?:vec|mathbf|boldsymbol|bm|overrightarrow)\s*\{?\s*([A-Za-z])\s*\}?"
+_PRODUCT_OF_VECTORS = re.compile(rf"{_VECTOR}\s*\\(cdot|times)(?![A-Za-z])\s*{_VECTOR}")
+_INDEX = r"\{?\s*(\w+)\s*\}?"
+_LETTER_C = r"(?:\\(?:mathrm|text|rm)\s*\{?\s*)?C\s*\}?"
+_CHOOSE = re.compile(rf"(?:\{{\s*\}})?\s*(?<!\w)[_^]\s*{_INDEX}\s*{_LETTER_C}\s*_\s*{_INDEX}")
+_CHOOSE_RIGHT = re.compile(rf"(?<![\w}}]){_LETTER_C}\s*_\s*\{{?\s*(\d+)\s*\}}?\s*\^\s*\{{?\s*(\d+)\s*\}}?")
+_UNIT_FRACTION = re.compile(
+    r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([A-Za-z ]+)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([A-Za-z ]+)\}"
+    r"(?:\^\{?(\d)\}?)?\s*\}"
+)
+_COLOUR = re.compile(r"\\(?:color|textcolor)\s*\{[^{}]*\}")
+_ANGLE_BRACKETS = re.compile(r"^\s*<([^<>=]*,[^<>=]*)>\s*$")
+_DECIMAL_POINT = re.compile(r"(?<=\d)\{\.\}(?=\d)")
+_ORDINAL = re.compile(
+    r"(\d)(?:(?:\^\s*\{?\s*)?\\(?:text|mathrm|textsuperscript)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?:st|nd|rd|th)\b)"
+)
+_MODULUS = re.compile(
+    r"\\?\(\s*(?:\\(?:text|mathrm)\s*\{\s*)?\\?b?mod(?:ulo)?(?![A-Za-z])\s*\}?\s*([^()]*?)\)|\\p?b?mod(?![A-Za-z])\s*(?:\{([^{}]*)\}|(\w+))"
+)
+_MAPS_TO = re.compile(r"^\s*(\w)\s*:\s*(\w)\s*\\mapsto(?![A-Za-z])")
+_DOLLARS = re.compile(r"^\s*(?:USD|US|AUD|CAD|NZ|HK|\\mathdollar|\\textdollar)\s*(?:\\?\$)?\s*(?=[\d.])")
+_DOLLARS_AND_CENTS = re.compile(r"\\?\$?\s*(\d+) dollars?,? and (\d\d?) cents?")
+
+
+def respell(text: str) -> str:
+    """``text`` in the one spelling that the tokenizer knows; linear time."""
+    if "\\" in text:
+        text = _latex(text)
+    if "{.}" in text:
+        text = _DECIMAL_POINT.sub(".", text)
+    if text[:1] in "UACNH\\":
+        text = _DOLLARS.sub(r"\\$", text)
+    if "cent" in text:
+        text = _DOLLARS_AND_CENTS.sub(lambda match: rf"\${match[1]}.{match[2]:0>2}", text)
+    if "<" in text:
+        text = _ANGLE_BRACKETS.sub(r"\\langle \1\\rangle ", text)
+    if ("[" in text or "]" in text) and "sqrt" not in text:
+        text = _INTERVAL.sub(_closed_outward, text)
+    if "C" in text and "_" in text:
+        text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
+        text = _CHOOSE_RIGHT.sub(_chosen, text)
+    if "mod" in text:
+        text = _MODULUS.sub(lambda match: rf"\pmod{{{next(filter(None, match.groups()), '').strip()}}}", text)
+    return _ORDINAL.sub(r"\1", text) if "st" in text or "nd" in text or "rd" in text or "th" in text else text
+
+
+def _latex(text: str) -> str:
+    text = text.replace("\\left<", "\\langle ").replace("\\right>", "\\rangle ").replace("\\colon", ":")
+    if "mapsto" in text:
+        text = _MAPS_TO.sub(r"\1(\2)=", text)
+    if "color" in text:
+        text = _COLOUR.sub("", text)
+    if "\\times" in text or "\\cdot" in text:
+        text = _PRODUCT_OF_VECTORS.sub(r"\\vec{\1}\\\2\\vec{\3}", text)
+    if "frac" in text and ("text" in text or "mathrm" in text):
+        text = _UNIT_FRACTION.sub(_unit_quotient, text)
+    return text
+
+
+def _closed_outward(match: re.Match[str]) -> str:
+    """``]a, b[``: a bracket turned away from the interval leaves its end out."""
+    opening, low, high, closing = match.groups()
+    if (opening, closing) == ("[", "]"):
+        return match.group()
+    return f"{'[' if opening == '[' else '('}{low},{high}{']' if closing == ']' else ')'}"
+
+
+def _chosen(match: re.Match[str]) -> str:
+    """``C_{10}^{3}`` and ``C_3^{10}`` are both used: the larger number is the one chosen from."""
+    first, second = sorted(map(int, match.groups()), reverse=True)
+    return rf"\binom{{{first}}}{{{second}}}"
+
+
+def _unit_quotient(match: re.Match[str]) -> str:
+    above, below, power = match.groups()
+    return rf"\text{{ {above.strip()}/{below.strip()}{'^' + power if power else ''}}}"
