@@ -33,7 +33,6 @@ setup(
         "mpmath>=1.3",
         "pyarrow>=17",
         "pyyaml>=6.0",
-        "sympy>=1.13",
         "tqdm>=4.66",
     ],
     extras_require={"plot": PLOT, "demo": [*PLOT, *GGUF], "test": [*PLOT, *GGUF, *TEST]},

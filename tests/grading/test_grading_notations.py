@@ -15,7 +15,7 @@ SAME = r"""
 P(2,3)  ~~  (2,3)
 # piecewise
 f(x)=\begin{cases}x&x\ge0\\-x&x<0\end{cases}  ~~  \begin{cases}-x,&\text{if }x<0\\x,&\text{if }x\geq0.\end{cases}
-\begin{cases}n/2&n\text{ even}\\3n+1&n\text{ odd}\end{cases}  ~~  \begin{cases}\frac n2&\text{if }n\text{ even}\\3n+1&\text{if }n\text{ odd}\end{cases}
+\begin{cases}1&n\text{ even}\\n&n\text{ odd}\end{cases}  ~~  \begin{cases}1&\text{if }n\text{ even}\\n&n\text{ odd}\end{cases}
 # numbers in words
 -17  ~~  negative 17
 three fourths  ~~  \frac34
@@ -84,7 +84,7 @@ P(2,3)  ~~  (3,2)
 # piecewise
 \begin{cases}x&x\ge0\\-x&x<0\end{cases}  ~~  \begin{cases}-x&x\ge0\\x&x<0\end{cases}
 \begin{cases}x&x\ge0\\-x&x<0\end{cases}  ~~  \begin{cases}x&x>0\\-x&x<0\end{cases}
-\begin{cases}n/2&n\text{ even}\\3n+1&n\text{ odd}\end{cases}  ~~  \begin{cases}n/2&n\text{ odd}\\3n+1&n\text{ even}\end{cases}
+\begin{cases}1&n\text{ even}\\n&n\text{ odd}\end{cases}  ~~  \begin{cases}1&n\text{ odd}\\n&n\text{ even}\end{cases}
 18 if x is even, otherwise 20  ~~  20
 18 if x is even, otherwise 20  ~~  18 if x is odd, otherwise 20
 # numbers in words
