@@ -179,7 +179,7 @@ def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Non
 
 
 def parameters(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Each parameter whole, one after the other, with the name it has in the module that was saved."""
+    """Each trained parameter whole, one after the other, with the name it has in the module that was saved."""
     pieces = _Pieces(path)
     for name in pieces.names():
         if name.startswith("param/"):

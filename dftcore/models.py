@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from dftcore import attention, diagnostics
+from dftcore import attention, diagnostics, lora
 from dftcore.data import chat
 from dftcore.data.batching import Batch
 from dftcore.distributed import local_rows, local_tensor
@@ -164,7 +164,8 @@ def load_weights(
 ) -> None:
     """Materialize `module` on `device`; fill each parameter, or this rank's rows of it, from the safetensors files.
 
-    Parameters may live elsewhere than buffers: on `parameter_device`, the CPU when they are offloaded.
+    Parameters may live elsewhere than buffers: on `parameter_device`, the CPU when they are offloaded. Adapters are
+    left to `lora.initialize`.
     """
     model = module.language_model
     module.to_empty(device=parameter_device or device)
@@ -176,7 +177,10 @@ def load_weights(
             setattr(part, name, buffer.to(device))
     with ExitStack() as stack:
         index = _open_safetensors(directory, stack)
-        for name, parameter in model.named_parameters():
+        for own_name, parameter in model.named_parameters():
+            if lora.is_adapter(own_name):
+                continue
+            name = lora.base_name(own_name)
             if name not in index:
                 raise UserError(f"--model: {directory} has no tensor {name!r}; it is not a {type(model).__name__}")
             source = index[name].get_slice(name)
@@ -189,6 +193,14 @@ def load_weights(
             if stop > start:
                 with torch.no_grad():
                     local_tensor(parameter).copy_(source[start:stop])
+
+
+def stored_weights(directory: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of these names, whole, one after the other, as a model directory holds them."""
+    with ExitStack() as stack:
+        index = _open_safetensors(directory, stack)
+        for name in names:
+            yield name, index[name].get_tensor(name)
 
 
 def _open_safetensors(directory: Path, stack: ExitStack) -> dict[str, Any]:

@@ -29,15 +29,16 @@ class OptimizerOptions:
 
 
 def adamw(module: nn.Module, options: OptimizerOptions) -> torch.optim.AdamW:
-    """AdamW whose moments exist before the first update, so that it can be saved at any time."""
+    """AdamW over what is trained; its moments exist before the first update, so that it can be saved at any time."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        module.parameters(),
+        parameters,
         lr=options.lr,
         betas=(options.beta1, options.beta2),
         weight_decay=options.weight_decay,
         fused=True,
     )
-    for parameter in module.parameters():
+    for parameter in parameters:
         optimizer.state[parameter] = {
             "step": torch.tensor(0.0, device=local_tensor(parameter).device),
             **{moment: torch.zeros_like(parameter) for moment in MOMENTS},

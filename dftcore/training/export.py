@@ -15,11 +15,12 @@ import torch
 import yaml
 from torch import Tensor
 
-from dftcore import checkpoint, models
+from dftcore import checkpoint, lora, models
 from dftcore.data import chat
 from dftcore.distributed import whole_tensor
 from dftcore.errors import UserError
 from dftcore.files import replacing, write_json
+from dftcore.lora import LoraOptions
 from dftcore.options import option
 from dftcore.tensorfiles import write_tensors
 
@@ -27,9 +28,27 @@ FILE_BYTES = 2_000_000_000
 
 
 def gathered(module: models.LanguageModelLoss, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Each parameter whole, as `dtype`, with its Hugging Face name; all ranks go through it together."""
+    """Each trained parameter whole, as `dtype`, with its name; all ranks go through it together."""
     for name, parameter in module.language_model.named_parameters():
-        yield name, whole_tensor(parameter.detach().to(dtype))
+        if parameter.requires_grad:
+            yield name, whole_tensor(parameter.detach().to(dtype))
+
+
+def write_trained(
+    weights: Iterator[tuple[str, Tensor]], options: LoraOptions, name: str, source: Path, tokenizer: Any, path: Path
+) -> None:
+    """`write_model` of what was trained from the model `name`, which is in the directory `source`.
+
+    Adapters are merged into that model's weights, and are also written to `path`/adapter in peft's format.
+    """
+    if options.lora_rank is None:
+        write_model(weights, source, tokenizer, path)
+        return
+    adapters, shell = dict(weights), models.build(models.load_config(source))
+    stored = models.stored_weights(source, [parameter for parameter, _ in shell.named_parameters()])
+    with replacing(path) as temporary:
+        write_model(lora.merged(stored, adapters, options), source, tokenizer, temporary)
+        lora.save_adapter(temporary / "adapter", lora.add_adapters(shell, options, torch.float32), adapters, name)
 
 
 def write_model(weights: Iterator[tuple[str, Tensor]], source: Path, tokenizer: Any, path: Path) -> None:
@@ -86,6 +105,13 @@ def _write_weights(weights: Iterator[tuple[str, Tensor]], dtype: torch.dtype, di
         (directory / f"{number}.safetensors").rename(directory / name)
 
 
+def _lora_options(saved: dict[str, Any]) -> LoraOptions:
+    """Those of a run's config.yaml."""
+    if saved.get("lora_rank") is None:
+        return LoraOptions()
+    return LoraOptions(saved["lora_rank"], saved["lora_alpha"], tuple(saved["lora_targets"]))
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     run: Path = option(help="run directory of train.py")
@@ -116,5 +142,5 @@ def export_checkpoint(options: ExportOptions) -> None:
     directory = models.find_model(name)
     tokenizer = chat.load_tokenizer(str(directory), template)
     weights = ((name.removeprefix("language_model."), tensor) for name, tensor in checkpoint.parameters(found[step]))
-    write_model(weights, directory, tokenizer, options.output)
+    write_trained(weights, _lora_options(before), name, directory, tokenizer, options.output)
     print(f"step {step} of {options.run} is now in {options.output}")

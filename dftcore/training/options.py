@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from dftcore.lora import LoraOptions
 from dftcore.optim import OptimizerOptions
 from dftcore.options import flatten, option
 from dftcore.parallel import ScaleOptions
@@ -65,6 +66,7 @@ class TrainOptions:
     objective: ObjectiveOptions
     optimizer: OptimizerOptions
     scale: ScaleOptions
+    lora: LoraOptions
     run: RunOptions
 
 

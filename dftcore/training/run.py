@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dftcore import checkpoint, models
+from dftcore import checkpoint, lora, models
 from dftcore.data import batching, chat, sources
 from dftcore.data.documents import Documents, Selection, tokenise
 from dftcore.distributed import World, barrier, process_group, sum_over_ranks
@@ -20,7 +20,7 @@ from dftcore.optim import adamw
 from dftcore.options import to_yaml
 from dftcore.parallel import check_replicas, parameter_device, shard
 from dftcore.training.context import ObjectiveContext
-from dftcore.training.export import gathered, write_model
+from dftcore.training.export import gathered, write_trained
 from dftcore.training.loop import Loop
 from dftcore.training.options import RunOptions, TrainOptions, fingerprint
 
@@ -33,6 +33,7 @@ def train(options: TrainOptions) -> Path:
     if options.objective.loss_backend == "triton" and not torch.cuda.is_available():
         raise UserError("--loss-backend: triton needs a CUDA device and there is none; use auto, torch or reference")
     check_replicas(options.scale)
+    lora.check_installed(options.lora)
     check_writable(options.run.output, "--output")
     columns = sources.parse_columns(options.data.columns)
     source = sources.find_source(options.data.data, options.data.split)
@@ -65,6 +66,8 @@ def _run(
     run = options.run
     total = batching.total_steps(len(documents), run.batch_size, run.epochs, run.max_steps)
     identity = {**fingerprint(options), "documents": documents.fingerprint}
+    if options.lora.lora_rank is not None:  # its checkpoints lean on the frozen weights
+        identity["base"] = models.fingerprint(directory)
     start = _find_start(run, identity, world)
     before: dict[str, Any] = checkpoint.describe(start) if start else {"step": 0, "context": {}}
     checkpoints, step = run.output / "checkpoints", before["step"]
@@ -73,14 +76,10 @@ def _run(
         if world.is_first:
             print(f"{run.output} is complete: {total} steps, model in {run.output / 'final'}")
         return
-    module = models.LanguageModelLoss(
-        models.build(config, getattr(torch, options.model.master_dtype)),
-        objective,
-        options.objective.loss_backend,
-        options.objective.error_budget,
-    )
+    module = build_module(options, config, objective)
     shard(module, world, getattr(torch, options.model.dtype), options.scale)
     models.load_weights(module, directory, world.device, parameter_device(world, options.scale))
+    lora.initialize(module.language_model, run.seed)
     optimizer = adamw(module, options.optimizer)
     if start:
         checkpoint.load(start, module, optimizer)
@@ -101,12 +100,22 @@ def _run(
     finally:
         if log:
             log.close()
-    weights = gathered(module, models.stored_dtype(config))
+    weights = gathered(module, models.stored_dtype(config) if options.lora.lora_rank is None else torch.float32)
     if world.is_first:
-        write_model(weights, directory, tokenizer, run.output / "final")
+        write_trained(weights, options.lora, options.model.model, directory, tokenizer, run.output / "final")
     else:
         deque(weights, maxlen=0)  # takes part in every gather
     barrier()
+
+
+def build_module(options: TrainOptions, config: Any, objective: Objective) -> models.LanguageModelLoss:
+    """The model and its loss on the meta device, in the types that training keeps them in."""
+    master = getattr(torch, options.model.master_dtype)
+    if options.lora.lora_rank is None:
+        model = models.build(config, master)
+    else:  # what is frozen needs no more precision than it is computed in
+        model = lora.add_adapters(models.build(config, getattr(torch, options.model.dtype)), options.lora, master)
+    return models.LanguageModelLoss(model, objective, options.objective.loss_backend, options.objective.error_budget)
 
 
 def _find_start(run: RunOptions, identity: dict[str, Any], world: World) -> Path | None:
@@ -126,8 +135,9 @@ def _find_start(run: RunOptions, identity: dict[str, Any], world: World) -> Path
     changed = [key for key in identity if before.get(key) != identity[key]]
     if changed:
         key = changed[0]
-        name = "the data" if key == "documents" else "--" + key.replace("_", "-")
-        detail = "" if key == "documents" else f" (it was {before.get(key)}, now {identity[key]})"
+        named = {"documents": "the data", "base": "the model in --model"}
+        name = named.get(key, "--" + key.replace("_", "-"))
+        detail = "" if key in named else f" (it was {before.get(key)}, now {identity[key]})"
         raise UserError(
             f"{name} differs from the run in {run.output}{detail}; restore it, choose another --output, or give"
             " --no-resume to start over"
