@@ -79,22 +79,15 @@ def linear_token_logprobs(
         "outputs": tuple(outputs),
         "error_budget": error_budget,
     }
-    if chosen == "triton":
-        logprob, statistics = triton_backend.token_logprobs(
-            flat_hidden, weight, flat_targets, ignore_index=ignore_index, **options
-        )
+    if chosen != "reference":
+        compute = triton_backend.token_logprobs if chosen == "triton" else routed.token_logprobs
+        logprob, statistics = compute(flat_hidden, weight, flat_targets, ignore_index=ignore_index, **options)
         shaped = {name: values.reshape(targets.shape) for name, values in statistics.items()}
         return TokenLogprobs(logprob.reshape(targets.shape), **shaped)
 
-    rows = (flat_targets != ignore_index).nonzero().squeeze(-1)  # ignored rows never enter a GEMM
-    kept = flat_targets[rows]
-    if kept.numel() and not 0 <= int(kept.min()) <= int(kept.max()) < weight.shape[0]:
-        raise ValueError(
-            f"targets: values run from {int(kept.min())} to {int(kept.max())}, outside the vocabulary"
-            f" of {weight.shape[0]} (ignore_index is {ignore_index})"
-        )
-    compute = routed.token_logprobs if chosen == "torch" else reference.token_logprobs
-    logprob, statistics = compute(flat_hidden[rows], weight, kept, **options)
+    rows = routed.valid_rows(flat_targets, ignore_index, weight.shape[0])
+    with torch.autocast(hidden.device.type, enabled=False):
+        logprob, statistics = reference.token_logprobs(flat_hidden[rows], weight, flat_targets[rows], **options)
 
     def scatter(values: Tensor) -> Tensor:
         return values.new_zeros(flat_targets.shape).index_put((rows,), values).reshape(targets.shape)

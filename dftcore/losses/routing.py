@@ -14,6 +14,7 @@ Letters: n valid rows, V vocabulary, B = ceil(V / BLOCK) blocks.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -62,3 +63,16 @@ def route(
 
 def block_count(vocab_size: int) -> int:
     return math.ceil(vocab_size / BLOCK)
+
+
+def blocks(keep: Tensor, targets: Tensor, vocab_size: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """keep [n, B] -> for each block: its columns, its rows, and where among them (position, column) a target sits."""
+    block, row = keep.T.contiguous().nonzero().unbind(-1)
+    at_target = (targets[row] // BLOCK == block).nonzero().squeeze(-1)
+    counts = keep.sum(0).tolist()
+    hits = torch.bincount(block[at_target], minlength=len(counts)).tolist()
+    start = 0
+    for index, (rows, found) in enumerate(zip(row.split(counts), at_target.split(hits), strict=True)):
+        columns = slice(index * BLOCK, min((index + 1) * BLOCK, vocab_size))
+        yield columns, rows, found - start, targets[row[found]] - columns.start
+        start += rows.shape[0]

@@ -156,3 +156,91 @@ def test_a_sharded_weight_is_refused(make_problem, tmp_path):
             linear_cross_entropy(problem.hidden, sharded, problem.targets)
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("compiler", ["aot_eager", "eager"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_torch_compile_takes_the_whole_loss_as_one_graph(make_problem, compiler, dtype):
+    """Ignored labels, bias and a statistic included: nothing of it is read back to Python."""
+    problem = make_problem(rows=9, dim=16, vocab=300, dtype=dtype, scale=0.4)
+    problem.targets[[1, 4]] = -100
+    inputs = (problem.hidden, problem.weight, problem.bias)
+
+    def loss(hidden, weight, bias):
+        return linear_cross_entropy(
+            hidden * 1.0, weight, problem.targets, "dft", bias=bias, softcap=9.0, temperature=0.9, backend="torch",
+            return_stats=True, stats_outputs=("entropy",),
+        )[0]  # fmt: skip
+
+    torch.compiler.reset()
+    compiled = torch.compile(loss, fullgraph=True, backend=compiler)
+    for ours, eager in zip(
+        torch.autograd.grad(compiled(*inputs), inputs), torch.autograd.grad(loss(*inputs), inputs), strict=True
+    ):
+        torch.testing.assert_close(ours, eager)
+
+
+def test_operators_keep_their_schema_and_fake_shapes(make_problem):
+    problem = make_problem(rows=6, dim=8, vocab=300)
+    arguments = (problem.hidden, problem.weight, problem.targets, problem.bias, 5.0, 0.8, -100, 0.1, [True] * 3)
+    torch.library.opcheck(torch.ops.dftcore.routed_logprobs.default, arguments)
+    found = torch.ops.dftcore.routed_logprobs(*(a.detach() if isinstance(a, torch.Tensor) else a for a in arguments))
+    backward = (torch.ones(6, dtype=torch.float64), *arguments[:4], *found[:3], *arguments[4:8], [True, False, True])
+    backward = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in backward)
+    torch.library.opcheck(torch.ops.dftcore.routed_logprobs_backward.default, backward)
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_changes_nothing(make_problem, backend, dtype):
+    """The products inside are fp32 on purpose; autocast would round them."""
+    problem = make_problem(rows=20, dim=32, vocab=300, dtype=dtype)
+
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = linear_cross_entropy(problem.hidden, problem.weight, problem.targets, backend=backend)
+        results.append((loss, *torch.autograd.grad(loss, (problem.hidden, problem.weight))))
+    for under, plain in zip(*results, strict=True):
+        assert torch.equal(under, plain)
+
+
+@pytest.mark.parametrize("mode", ["torch", "reference"])
+def test_fp16_inputs_are_computed_in_fp32(make_problem, mode):
+    problem = make_problem(rows=30, dim=32, vocab=300, dtype=torch.float16, scale=0.7)
+    ours = linear_token_logprobs(problem.hidden, problem.weight, problem.targets, backend=mode, error_budget=0.0)
+    wide = [t.detach().double().requires_grad_() for t in (problem.hidden, problem.weight)]
+    exact = linear_token_logprobs(*wide, problem.targets, backend="reference").logprob
+    assert ours.logprob.dtype == torch.float32
+    torch.testing.assert_close(ours.logprob.double(), exact, rtol=1e-5, atol=1e-5)
+    gradients = torch.autograd.grad(ours.logprob.sum(), (problem.hidden, problem.weight))
+    for gradient, true in zip(gradients, torch.autograd.grad(exact.sum(), wide), strict=True):
+        assert gradient.dtype == torch.float16
+        assert (gradient.double() - true).norm() <= 2.0**-11 * true.norm()
+
+
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+def test_strided_inputs_have_the_same_gradients(make_problem, backend):
+    problem = make_problem(rows=8, dim=6, vocab=20)
+    strided = (
+        problem.hidden.detach().T.contiguous().T.requires_grad_(),
+        problem.weight.detach().repeat(1, 2)[:, ::2].copy_(problem.weight.detach()).requires_grad_(),
+    )
+    assert not strided[0].is_contiguous()
+    assert not strided[1].is_contiguous()
+    results = [
+        torch.autograd.grad(linear_cross_entropy(h, w, problem.targets, error_budget=0.0, backend=backend), (h, w))
+        for h, w in ((problem.hidden, problem.weight), strided)
+    ]
+    torch.testing.assert_close(results[1], results[0])
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_a_weight_that_is_not_finite_shows_in_loss_and_gradients(make_problem, value):
+    problem = make_problem(rows=8, dim=6, vocab=300)
+    with torch.no_grad():
+        problem.weight[200, 2] = value
+    loss = linear_cross_entropy(problem.hidden, problem.weight, problem.targets, backend="torch")
+    assert not loss.isfinite()
+    for gradient in torch.autograd.grad(loss, (problem.hidden, problem.weight)):
+        assert not gradient.isfinite().all()

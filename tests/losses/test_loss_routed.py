@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dftcore import linear_cross_entropy, linear_token_logprobs
 from dftcore.kernels.budget import BLOCK, DEFAULT_ERROR_BUDGET
-from dftcore.losses import routed
+from dftcore.losses import routed, scan
 from dftcore.losses.routing import Routes, block_count, route
 
 DIM, VOCAB, ROWS = 48, 1100, 200
@@ -169,7 +169,7 @@ def test_chunking_changes_nothing(monkeypatch):
     upstream = torch.linspace(-1, 1, ROWS, dtype=torch.float64)
     whole = gradients(hidden, weight, targets, upstream, backend="torch", error_budget=0.01)
     monkeypatch.setattr(routed, "ROWS", 33)
-    monkeypatch.setattr(routed, "SLICE_ELEMENTS", 33 * BLOCK * 2)
+    monkeypatch.setattr(scan, "SLICE_ELEMENTS", 33 * BLOCK * 2)
     chunked = gradients(hidden, weight, targets, upstream, backend="torch", error_budget=0.01)
     torch.testing.assert_close(chunked, whole, rtol=1e-10, atol=1e-12)
 
