@@ -14,8 +14,8 @@ SAME = r"""
 \vec a\times\vec b  ~~  -\mathbf{b}\times\mathbf{a}
 P(2,3)  ~~  (2,3)
 # piecewise
-f(x)=\begin{cases}x&x\ge0\\-x&x<0\end{cases}  ~~  \begin{cases}-x,&\text{if }x<0\\x,&\text{if }x\geq0.\end{cases}
-\begin{cases}1&n\text{ even}\\n&n\text{ odd}\end{cases}  ~~  \begin{cases}1&\text{if }n\text{ even}\\n&n\text{ odd}\end{cases}
+f(x)=\begin{cases}x&x\ge0\\-x&x<0\end{cases}  ~~  \begin{cases}-x,&\text{if }x<0\\x,&x\geq0.\end{cases}
+\begin{cases}1&n\text{ even}\\n&n\text{ odd}\end{cases}  ~~  \begin{cases}n&n\text{ odd}\\1&n\text{ even}\end{cases}
 # numbers in words
 -17  ~~  negative 17
 three fourths  ~~  \frac34
