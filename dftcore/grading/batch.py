@@ -1,7 +1,8 @@
 """Many comparisons over killable processes: a hard limit on the time and memory of each, and none is ever lost.
 
 A process that exceeds its time, dies, or is killed costs only the item that it was at: that item gets an Explanation
-whose status is ``timeout`` or ``died``, a new process takes over, and the rest goes on. Needs a POSIX system.
+whose status is ``timeout`` or ``died``, a new process takes over, and the rest goes on. Ctrl-C ends the batch at once:
+the processes are not in the terminal's group, and end with the caller. Needs a POSIX system.
 
 Usage: ``[e.verdict for e in check_batch(pairs, workers=4, timeout=5.0)]``.
 """
@@ -42,7 +43,11 @@ class Worker:
     def __init__(self, command: Sequence[str]) -> None:
         path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
-            list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
         )
         if self.process.stdin is None or self.process.stdout is None:
             raise RuntimeError("the grading process has no pipes")
@@ -104,35 +109,52 @@ def check_batch(
     chosen = asdict(policy_named(policy))
     items = list(pairs)
     count = min(workers or os.cpu_count() or 1, len(items))
-    start = command or (sys.executable, "-m", "dftcore.grading.worker", str(memory_mb))
+    start = command or (sys.executable, "-m", "dftcore.grading.worker", str(memory_mb), str(timeout))
     waiting: SimpleQueue[int] = SimpleQueue()
     for index in range(len(items)):
         waiting.put(index)
     results: list[Explanation | None] = [None] * len(items)
+    running: set[Worker] = set()
 
     def work() -> None:
-        worker: Worker | None = None
+        worker = Worker(start)  # one that cannot start at all is an error; one lost later costs an item
+        running.add(worker)
         try:
-            while True:
-                try:
-                    index = waiting.get_nowait()
-                except Empty:
-                    return
-                worker = worker or Worker(start)
+            while (index := _next(waiting)) is not None:
                 gold, prediction = items[index]
-                question = json.dumps({"gold": gold, "prediction": prediction, "policy": chosen}).encode()
+                question = json.dumps({"gold": gold, "prediction": prediction, "policy": chosen}, default=str).encode()
                 try:
+                    if worker not in running:
+                        worker = Worker(start)
+                        running.add(worker)
                     results[index] = Explanation(**json.loads(worker.ask(question, timeout)))
-                except WorkerStopped as stopped:
-                    results[index] = Explanation(False, "stopped", gold[:200], prediction[:200], stopped.status)
+                except (WorkerStopped, RuntimeError, OSError, ValueError) as fault:
+                    status = getattr(fault, "status", "died")  # other faults: no process, or no answer of its kind
+                    results[index] = Explanation(False, "stopped", str(gold)[:200], str(prediction)[:200], status)
+                    running.discard(worker)
                     worker.stop()
-                    worker = None
         finally:
-            if worker is not None:
-                worker.stop()
+            running.discard(worker)
+            worker.stop()
 
     if count:
         with ThreadPoolExecutor(count) as pool:
-            for future in [pool.submit(work) for _ in range(count)]:
-                future.result()
+            futures = [pool.submit(work) for _ in range(count)]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                while _next(waiting) is not None:
+                    pass
+                for worker in list(running):
+                    worker.process.kill()
+                raise
     return [result or Explanation(False, "stopped", "", "", "died") for result in results]
+
+
+def _next(waiting: SimpleQueue[int]) -> int | None:
+    """The next item's index, None when none is left."""
+    try:
+        return waiting.get_nowait()
+    except Empty:
+        return None

@@ -1,13 +1,15 @@
-"""A grading process: one JSON object a line in, one a line out, under a memory limit. ``check_batch`` starts these.
+"""A grading process: one JSON object a line in, one a line out, under limits of memory and
+processor time. ``check_batch`` starts these.
 
 In:  {"gold": ..., "prediction": ..., "policy": {...}}     Out: the fields of an Explanation
 
-Usage: ``python -m dftcore.grading.worker MEGABYTES`` (it answers until its input ends).
+Usage: ``python -m dftcore.grading.worker MEGABYTES SECONDS`` (it answers until its input ends).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -33,10 +35,22 @@ def limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
 
 
-def serve(judge: Callable[[str, str, Policy], Explanation] = explain) -> None:
-    """Answer every line of standard input."""
+def limit_item(seconds: float) -> None:
+    """Let the system end this process when one item takes so much processor time, whoever still waits for it."""
+    try:
+        import resource
+    except ImportError:
+        return
+    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + seconds) + 1, most))
+
+
+def serve(judge: Callable[[str, str, Policy], Explanation] = explain, seconds: float = 5.0) -> None:
+    """Answer every line of standard input, each within so many seconds of processor time."""
     print(READY, flush=True)
     for line in sys.stdin:
+        limit_item(seconds)
         try:
             item = json.loads(line)
             result = judge(item["gold"], item["prediction"], policy_from(item["policy"]))
@@ -47,4 +61,4 @@ def serve(judge: Callable[[str, str, Policy], Explanation] = explain) -> None:
 
 if __name__ == "__main__":
     limit_memory(int(sys.argv[1]))
-    serve()
+    serve(seconds=float(sys.argv[2]))

@@ -1,7 +1,12 @@
 """Batches lose nothing: a process that hangs, dies or runs out of memory costs one item, and says so."""
 
+import os
+import signal
+import subprocess
 import sys
 import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,6 +20,7 @@ from dftcore.grading.worker import limit_memory, serve
 
 def judge(gold, prediction, policy):
     if prediction == "hang":
+        os.write(2, b"hanging")
         time.sleep(600)
     if prediction == "die":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -78,3 +84,37 @@ def test_a_process_that_cannot_start_is_an_error():
 def test_limits_must_be_positive(limits):
     with pytest.raises(ValueError, match="must be positive"):
         check_batch([("1", "1")], **limits)
+
+
+def test_a_process_that_speaks_out_of_turn_costs_its_item_only():
+    noisy = FAULTY.replace("return explain(", 'if prediction == "noise": print("not an answer")\n    return explain(')
+    found = check_batch([("1", "noise"), ("1", "1")], workers=1, command=(sys.executable, "-c", noisy))
+    assert [result.status for result in found] == ["died", "ok"]
+
+
+def test_one_item_has_limited_processor_time_even_without_a_caller():
+    spin = FAULTY.replace("time.sleep(600)", "[None for _ in iter(int, 1)]").replace(
+        "serve(judge)", "serve(judge, 0.2)"
+    )
+    found = check_batch([("1", "hang")], workers=1, timeout=30, command=(sys.executable, "-c", spin))
+    assert found[0].status in ("died", "memory")
+
+
+def test_interrupts_end_the_batch_at_once(tmp_path):
+    program = f"""
+from dftcore.grading import check_batch
+check_batch([("1", "hang")] * 50, workers=2, timeout=60, command={COMMAND!r})
+"""
+    run = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, start_new_session=True)
+    run.stderr.read(len("hanging"))
+    started = time.monotonic()
+    os.killpg(run.pid, signal.SIGINT)
+    _, errors = run.communicate(timeout=30)
+    assert time.monotonic() - started < 20
+    assert errors.rstrip().endswith(b"KeyboardInterrupt")
+
+
+def test_any_thread_may_ask():
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda gold: check_batch([(gold, "2")], workers=1)[0].verdict, ["1", "2"]))
+    assert found == [False, True]
