@@ -39,14 +39,16 @@ def make_tokenizer(directory: Path, template: str | None = TEMPLATE):
     return fast
 
 
-def make_model(directory: Path, *, family: str = "llama", tied: bool = False, vocabulary: int = VOCABULARY) -> Path:
+def make_model(
+    directory: Path, *, family: str = "llama", tied: bool = False, vocabulary: int = VOCABULARY, hidden: int = 48
+) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
     shape = {
         "vocab_size": vocabulary,
-        "hidden_size": 48,
-        "intermediate_size": 96,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
@@ -97,6 +99,22 @@ def weights(run: Path) -> dict:
     from safetensors.torch import load_file
 
     return load_file(run / "final" / "model.safetensors")
+
+
+class Started(subprocess.Popen):
+    """train.py under torchrun, at work; stopped when the block ends before it does."""
+
+    def __init__(self, ranks: int, *launcher: str, **options: object) -> None:
+        self.log = Path(f"{options['output']}.log")
+        words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *launcher]
+        flags = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+        with self.log.open("w") as log:
+            super().__init__([sys.executable, *words, str(ROOT / "train.py"), *flags], stdout=log, stderr=log)
+
+    def __exit__(self, *about: object) -> None:
+        if self.poll() is None:
+            self.terminate()
+        super().__exit__(*about)
 
 
 def torchrun(ranks: int, script: str, *words: str, timeout: float = 240, **options: object) -> Finished:
