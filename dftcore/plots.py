@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def learning_curves(
         axis.legend(frameon=False)
         axis.grid(alpha=0.25)
         axis.xaxis.set_major_locator(plt.matplotlib.ticker.MaxNLocator(integer=True))
-    _save(figure, path)
+    save(figure, path)
 
 
 def probability_histogram(path: Path, statistics: Mapping[str, dict[str, Any]]) -> None:
@@ -63,7 +64,12 @@ def probability_histogram(path: Path, statistics: Mapping[str, dict[str, Any]]) 
     axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axis.legend(frameon=False, loc="upper left")
     axis.grid(axis="y", alpha=0.25)
-    _save(figure, path)
+    save(figure, path)
+
+
+def available() -> bool:
+    """Whether matplotlib is installed; reports go without pictures where it is not."""
+    return find_spec("matplotlib") is not None
 
 
 def colours(labels: Sequence[str]) -> list[Any]:
@@ -86,7 +92,8 @@ def pyplot() -> Any:
     return plt
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write the figure as PNG, whole or not at all, and close it."""
     import matplotlib.pyplot as plt
 
     with replacing(path) as temporary:

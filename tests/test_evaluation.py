@@ -1,4 +1,4 @@
-"""Sampling with noise of its own, resumable evaluation, and the statistics it reports."""
+"""Resumable evaluation on any number of ranks: samples, grades, and the report of them."""
 
 import json
 import shutil
@@ -7,110 +7,19 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import torch
 from support import ROOT, torchrun
 
-from dftcore.data import chat
+from dftcore.evaluation.summary import is_repetitive, summarise
+from dftcore.evaluation.votes import ballots
 from dftcore.files import read_log
-from dftcore.sampling import HuggingFaceSampler, Request, _Draw, sample_seed
-from dftcore.statistics import average_accuracy, wilson
 
 QUICK = {"dtype": "float32", "samples": 2, "max_new_tokens": 12, "sampling_batch_size": 4, "prompt": "problem"}
 
 
 def evaluate_options(model, problems, output, /, **changes):
     return {"model": model, "benchmarks": problems / "test.jsonl", "output": output, **QUICK, **changes}
-
-
-def sampler(directory, **changes):
-    tokenizer = chat.load_tokenizer(str(directory))
-    options = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 12, **changes}
-    stop = [tokenizer.eos_token_id]
-    return HuggingFaceSampler(directory, tokenizer, stop, device=torch.device("cpu"), dtype=torch.float32, **options)
-
-
-REQUESTS = [
-    Request(f"<|im_start|>user\n{text}<|im_end|>\n", seed) for seed, text in enumerate(["Ada", "Ben has 3", "?"])
-]
-
-
-def test_a_sample_does_not_depend_on_its_batch(tiny_model):
-    model = sampler(tiny_model)
-    together = model.sample(REQUESTS)
-    alone = [model.sample([request])[0] for request in REQUESTS]
-    assert together == alone
-    assert len({generation.completion for generation in together}) == 3
-
-
-def test_another_seed_another_sample_and_temperature_zero_ignores_it(tiny_model):
-    one, other = (Request(REQUESTS[0].prompt, seed) for seed in (1, 2))
-    warm, cold = sampler(tiny_model), sampler(tiny_model, temperature=0.0)
-    assert warm.sample([one]) != warm.sample([other])
-    assert cold.sample([one]) == cold.sample([other])
-
-
-def test_tokens_are_drawn_from_the_softmax():
-    """200,000 draws against the distribution at temperature 0.7, by the chi-square statistic of 5 classes."""
-    scores = torch.tensor([[0.0, 1.0, -1.0, 2.0, 0.5]])
-    count = 200_000
-    uniforms = torch.from_numpy(np.random.default_rng(0).random((1, count)))
-    picked = _Draw(uniforms, 0, 0.7, 1.0)(torch.zeros(count, 0), scores.expand(count, -1)).argmax(-1)
-    expected = torch.softmax(scores[0] / 0.7, -1) * count
-    chi_square = ((torch.bincount(picked, minlength=5) - expected) ** 2 / expected).sum()
-    assert chi_square < 18.5  # 99.9 % of chi-square with 4 degrees of freedom
-
-
-def test_a_token_of_probability_zero_is_never_drawn():
-    scores = torch.tensor([[0.0, 0.0, -torch.inf, -torch.inf]])
-    almost_one = torch.tensor([[1.0 - 2**-53]], dtype=torch.float64)
-    assert _Draw(almost_one, 0, 1.0, 1.0)(torch.zeros(1, 0), scores).argmax(-1).item() == 1
-
-
-def test_the_models_own_penalties_do_not_change_the_distribution(tiny_model, tmp_path):
-    shutil.copytree(tiny_model, tmp_path / "model")
-    settings = {"eos_token_id": 2, "repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_new_tokens": 9}
-    (tmp_path / "model/generation_config.json").write_text(json.dumps(settings))
-    assert sampler(tmp_path / "model").sample(REQUESTS) == sampler(tiny_model).sample(REQUESTS)
-
-
-def test_top_p_keeps_the_smallest_set_that_reaches_it():
-    scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
-    uniforms = torch.linspace(0, 0.999, 400, dtype=torch.float64)[None]
-    picked = _Draw(uniforms, 0, 1.0, 0.7)(torch.zeros(400, 0), scores.expand(400, -1)).argmax(-1)
-    assert set(picked.tolist()) == {0, 1}
-
-
-def test_seeds_are_stable_digests():
-    assert sample_seed(0, "gsm8k", "7", 3) == sample_seed(0, "gsm8k", "7", 3) == 9955804223533797803
-    assert len({sample_seed(0, "gsm8k", str(q), s) for q in range(50) for s in range(20)}) == 1000
-
-
-def test_average_accuracy_by_hand():
-    found = average_accuracy([[True, False], [True, True], [False, False]])
-    assert found.value == pytest.approx(0.5)
-    assert (found.questions, found.samples) == (3, 6)
-    assert found.sampling_error == pytest.approx((0.25 / 1) ** 0.5 / 3)
-    effective = 0.25 / (0.25 / 3)
-    assert (found.low, found.high) == pytest.approx(wilson(0.5, effective))
-
-
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    """1,000 simulated evaluations, 60 questions of differing difficulty x 4 samples: about 95 % coverage."""
-    rng = np.random.default_rng(1)
-    covered = 0
-    for _ in range(1000):
-        difficulty = rng.beta(0.6, 1.4, 60)
-        found = average_accuracy((rng.random((60, 4)) < difficulty[:, None]).tolist())
-        covered += found.low <= 0.6 / 2.0 <= found.high
-    assert 0.925 <= covered / 1000 <= 0.975
-
-
-def test_wilson_against_published_values():
-    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert average_accuracy([[True]] * 5).high == 1.0
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +36,19 @@ def drawn(output):
 
 
 def test_an_evaluation_leaves_samples_and_results(unbroken):
-    assert sorted(p.name for p in unbroken.iterdir()) == ["config.yaml", "results.json", "results.md", "samples.jsonl"]
+    assert sorted(p.name for p in unbroken.iterdir()) == sorted(
+        ["config.yaml", "results.json", "results.md", "results.png", "samples.jsonl"]
+    )
     records = read_log(unbroken / "samples.jsonl")
     assert len(records) == 24
     wanted = {"run", "dataset", "id", "sample", "seed", "completion", "tokens", "finish", "extracted", "correct"}
     assert wanted <= records[0].keys()
+    assert {record["backend"] for record in records} == {"hf"}
     found = json.loads((unbroken / "results.json").read_text())["benchmarks"]["test"]
     assert (found["questions"], found["samples"]) == (12, 24)
     assert found["truncation_rate"] == sum(record["finish"] == "length" for record in records) / 24
+    assert (unbroken / "results.png").read_bytes().startswith(b"\x89PNG")
+    assert "| pass@2 | maj@2 |" in (unbroken / "results.md").read_text()
 
 
 def test_label_statistics_are_the_models_own_probabilities(unbroken, tiny_model, problems):
@@ -185,7 +99,7 @@ def test_a_killed_evaluation_resumes_to_the_same_result(unbroken, program, tiny_
 
 
 def test_grading_again_needs_no_model(unbroken, program, problems, tmp_path, monkeypatch):
-    monkeypatch.setattr("dftcore.evaluation.HuggingFaceSampler", None)
+    monkeypatch.setattr("dftcore.sampling.run.load_sampler", None)
     shutil.copytree(unbroken, tmp_path / "run")
     records = read_log(tmp_path / "run/samples.jsonl")
     stripped = [{k: v for k, v in r.items() if k not in ("extracted", "correct", "check_status")} for r in records]
@@ -252,6 +166,8 @@ def test_samples_of_other_settings_are_never_mixed(unbroken, program, tiny_model
         ({"benchmarks": "gsm8k"}, "cannot load gsm8k"),
         ({"model": "no/such/model"}, "--model: no directory"),
         ({"backend": "vlm"}, "--backend: 'vlm' is not one of"),
+        ({"backend": "vllm"}, "--backend: vllm "),
+        ({"prompt": "quen"}, "--prompt: 'quen' is not one of auto, qwen, llama-base, deepseek, boxed, base, problem"),
         ({"temperature": -1}, "--temperature: -1 is out of range"),
         ({"temprature": 1}, "unknown option --temprature; did you mean --temperature?"),
         ({"grade_onli": ""}, "did you mean --grade-only?"),
@@ -275,3 +191,60 @@ def test_a_benchmark_with_wrong_columns(program, tiny_model, tmp_path, row, line
     refusal = program("evaluate.py", model=tiny_model, benchmarks=path, output=tmp_path / "run").refusal
     assert line in refusal
     assert not (tmp_path / "run").exists()
+
+
+def graded(*answers, dataset="test", question="q", gold="4"):
+    """Records of one question as grading leaves them; None is a sample without an answer."""
+    common = {"dataset": dataset, "id": question, "gold": gold, "check_status": "ok", "finish": "stop", "tokens": 3}
+    return [
+        {**common, "sample": n, "completion": f"{text}", "extracted": text, "correct": text == gold, "seconds": 0.5}
+        for n, text in enumerate(answers)
+    ]
+
+
+def test_answers_are_grouped_by_equality_with_no_call_of_the_checker_too_many():
+    calls = []
+
+    def equal(pairs):
+        calls.extend(pairs)
+        return [type("Verdict", (), {"verdict": float(a) == float(b)}) for a, b in pairs]
+
+    questions = [
+        graded("4", "5", "5.0", "6", "5", None),  # 5 against 5.0 and 6
+        graded("7", "8", "9"),  # no vote can win it
+        graded("4", "4", "4"),
+        graded("4", "5", "5"),  # one wrong text
+    ]
+    found = ballots(questions, equal)
+    assert [(b.right, b.wrong, b.silent) for b in found] == [
+        (1, (3, 1), 1), (0, (1, 1, 1), 0), (3, (), 0), (1, (2,), 0),
+    ]  # fmt: skip
+    assert calls == [("5", "5.0"), ("5", "6")]
+
+
+def test_the_checker_itself_groups_the_votes():
+    (found,) = ballots([graded("4", "1/2", "0.5", "\\frac{2}{4}", "3")])
+    assert (found.right, found.wrong) == (1, (3, 1))
+
+
+def test_the_summary_of_two_benchmarks_by_hand():
+    records = [
+        *graded("4", "4", "5", "6", question="a"),
+        *graded("5", None, "5", "5", question="b"),
+        *graded("4", "4", "4", "4", dataset="other"),
+    ]
+    found = summarise(records, {"test": 10, "other": 4}, seed=0)
+    one = found["benchmarks"]["test"]
+    assert (one["value"], one["questions"], one["samples"], one["missing_samples"]) == (0.25, 2, 8, 2)
+    assert one["pass_at_k"] == pytest.approx({"1": 0.25, "2": (1 - 1 / 6) / 2, "4": 0.5})
+    assert one["majority_at_k"] == pytest.approx({"1": 0.25, "2": (1 / 6 + 4 / 6 / 2) / 2, "4": 0.5})
+    assert (one["extraction_rate"], one["tokens_per_second"]) == (7 / 8, 6.0)
+    assert found["average"]["value"] == (0.25 + 1.0) / 2
+
+
+def test_repetition_is_going_round_in_circles():
+    looped = "So 3 apples and 4 apples make 7 apples. " * 20
+    counting = "".join(f"Step {n}: the answer is {n}. " for n in range(60))
+    solved = (ROOT / "dftcore/data/problems.py").read_text()[:1500]
+    assert [is_repetitive(text) for text in (looped, solved + looped * 2, counting)] == [True, True, True]
+    assert [is_repetitive(text) for text in (solved, "no. " * 20, "")] == [False, False, False]

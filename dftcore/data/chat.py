@@ -8,7 +8,7 @@ nothing is added on encoding (no double BOS).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,11 @@ PLAIN_TEMPLATES = {
         "{% else %}{{ 'Problem: ' + m['content'] + '\n\n' }}{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}{{ 'Solution:' }}{% endif %}"
     ),
+    "llama-base": (
+        "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n'"
+        " + m['content'] + eos_token + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+    ),
 }
 
 
@@ -40,8 +45,13 @@ class Segment:
     supervised: bool
 
 
-def load_tokenizer(directory: str, chat_template: str | None = None) -> Any:
-    """The tokenizer of a model directory, with a chat template for sure: its own, a named plain one, or a file's."""
+def load_tokenizer(
+    directory: str, chat_template: str | None = None, fallback: Callable[[Any], str | None] = lambda tokenizer: None
+) -> Any:
+    """The tokenizer of a model directory, with a chat template for sure: a named plain one, a file's, or its own.
+
+    `fallback` may name a plain template for a tokenizer that has none.
+    """
     from transformers import AutoTokenizer
 
     logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
@@ -49,6 +59,8 @@ def load_tokenizer(directory: str, chat_template: str | None = None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:
         raise UserError(f"--model: no tokenizer could be loaded from {directory}: {_first_line(error)}") from None
+    if chat_template is None and not tokenizer.chat_template:
+        chat_template = fallback(tokenizer)
     if chat_template in PLAIN_TEMPLATES:
         tokenizer.chat_template = PLAIN_TEMPLATES[chat_template]
     elif chat_template is not None:

@@ -1,0 +1,170 @@
+"""Two or more evaluations compared on the questions they share, by paired bootstrap over questions.
+
+python evaluate.py --compare runs/sft/eval runs/dft/eval
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from dftcore import plots
+from dftcore.errors import UserError
+from dftcore.evaluation import pictures
+from dftcore.files import check_writable, read_log, write_json, write_text
+from dftcore.options import option
+from dftcore.statistics import Estimate, average_accuracy, bootstrap_mean
+from dftcore.tables import markdown_table
+
+FEWEST = 10  # questions; a bootstrap of fewer says nothing of how far they vary
+
+# benchmark -> question -> correctness of its samples
+Verdicts = dict[str, dict[str, list[bool]]]
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    compare: tuple[str, ...] = option(help="output directories of evaluate.py, two or more; all pairs are compared")
+    output: Path | None = option(None, "directory for comparison.json, .md and .png; none: only the terminal")
+    resamples: int = option(10_000, "of the bootstrap", minimum=1000)
+    seed: int = option(0, "of the bootstrap", minimum=0, maximum=2**63 - 1)
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    comparison: ComparisonOptions
+
+
+def compare(options: ComparisonOptions) -> str:
+    """Tables and verdicts, as Markdown. Raises UserError for runs that cannot be compared."""
+    if len(options.compare) < 2:
+        raise UserError("--compare: give two or more output directories of evaluate.py")
+    if options.output:
+        check_writable(options.output, "--output")
+    names = short_names([Path(run) for run in options.compare])
+    found, golds = {}, {}
+    for name, run in zip(names, options.compare, strict=True):
+        found[name], golds[name] = _read(Path(run))
+    pairs = [pair for a, b in combinations(names, 2) for pair in _pair(a, b, found, golds, options)]
+    verdicts = [verdict(pair) for pair in pairs if pair["benchmark"] == pair["overall"]]
+    note = "\n\nEach verdict stands for itself: with many pairs one in twenty errs." if len(names) > 2 else ""
+    text = f"{_accuracies(found)}\n\n{_differences(pairs)}\n\n" + "\n".join(f"- {line}" for line in verdicts) + note
+    if options.output:
+        runs = dict(zip(names, options.compare, strict=True))
+        record = {"runs": runs, "resamples": options.resamples, "seed": options.seed, "pairs": pairs}
+        write_json(options.output / "comparison.json", {**record, "verdicts": verdicts})
+        write_text(options.output / "comparison.md", text + "\n")
+        if plots.available():
+            rows = [{**pair, "label": f"{pair['first']} - {pair['second']}, {pair['benchmark']}"} for pair in pairs]
+            pictures.comparison(options.output / "comparison.png", rows)
+    return text
+
+
+def verdict(pair: Mapping[str, Any]) -> str:
+    """In words: who is better by how many points, or that no difference is shown."""
+    a, b = pair["first"], pair["second"]
+    where = f"on {pair['benchmark']}, {pair['questions']} questions"
+    if pair["low"] <= 0.0 <= pair["high"] or pair["questions"] < FEWEST:
+        few = ", too few to tell" if pair["questions"] < FEWEST else ""
+        shown = f"{a} minus {b} is {_points(pair['value'])} points, 95 % interval {_span(pair['low'], pair['high'])}"
+        return f"{a} and {b}: no difference shown ({shown}) {where}{few}"
+    better, worse, sign = (a, b, 1.0) if pair["value"] > 0.0 else (b, a, -1.0)
+    low, high = sorted((sign * pair["low"], sign * pair["high"]))
+    by = f"{100 * abs(pair['value']):.1f} points (95 % interval {_span(low, high)})"
+    return f"{better} is better than {worse} by {by} {where}"
+
+
+def short_names(runs: Sequence[Path]) -> list[str]:
+    """The part of each path that tells the runs apart: runs/sft/eval and runs/dft/eval are sft and dft."""
+    if len(set(runs)) != len(runs):
+        raise UserError(f"--compare: {next(run for run in runs if runs.count(run) > 1)} is named twice")
+    parts = [run.parts for run in runs]
+    while len({part[-1:] for part in parts}) == 1 and min(map(len, parts)) > 1:
+        parts = [part[:-1] for part in parts]
+    while len({part[:1] for part in parts}) == 1 and min(map(len, parts)) > 1:
+        parts = [part[1:] for part in parts]
+    return ["/".join(part) for part in parts]
+
+
+def _read(run: Path) -> tuple[Verdicts, dict[tuple[str, str], str]]:
+    """The verdicts of a run's samples, and the gold of each question."""
+    records = [record for record in read_log(run / "samples.jsonl") if "correct" in record]
+    if not records:
+        raise UserError(f"--compare: {run} holds no graded samples; give the --output of a finished evaluation")
+    verdicts: Verdicts = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        verdicts[record["dataset"]][record["id"]].append(record["correct"])
+    return verdicts, {(record["dataset"], record["id"]): record.get("gold", "") for record in records}
+
+
+def _pair(
+    a: str,
+    b: str,
+    found: Mapping[str, Verdicts],
+    golds: Mapping[str, Mapping[tuple[str, str], str]],
+    options: ComparisonOptions,
+) -> list[dict[str, Any]]:
+    """The difference of two runs on each benchmark that both have, and averaged over those when there are several."""
+    differences: dict[str, list[float]] = {}
+    left_out: dict[str, int] = {}
+    for name in found[a]:
+        if name not in found[b]:
+            continue
+        shared = sorted(set(found[a][name]) & set(found[b][name]))
+        other = [question for question in shared if golds[a][name, question] != golds[b][name, question]]
+        if other:
+            raise UserError(f"--compare: {a} and {b} have different answers to question {other[0]} of {name}")
+        left_out[name] = len(set(found[a][name]) ^ set(found[b][name]))
+        if shared:
+            differences[name] = [_share(found[a][name][q]) - _share(found[b][name][q]) for q in shared]
+    if not differences:
+        raise UserError(f"--compare: {a} and {b} share no question; evaluate both on the same benchmarks")
+    groups = {name: [values] for name, values in differences.items()}
+    if len(groups) > 1:
+        groups["average"] = list(differences.values())
+        left_out["average"] = sum(left_out.values())
+    overall = list(groups)[-1]
+    rows = []
+    for name, values in groups.items():
+        estimate: Estimate = bootstrap_mean(values, options.seed, options.resamples)
+        count = sum(map(len, values))
+        row = {"first": a, "second": b, "benchmark": name, "overall": overall, **asdict(estimate)}
+        rows.append({**row, "questions": count, "not_shared": left_out[name]})
+    return rows
+
+
+def _share(correct: Sequence[bool]) -> float:
+    return sum(correct) / len(correct)
+
+
+def _accuracies(found: Mapping[str, Verdicts]) -> str:
+    benchmarks = list(dict.fromkeys(name for verdicts in found.values() for name in verdicts))
+    rows = [["run", *benchmarks]]
+    for run, verdicts in found.items():
+        cells = []
+        for name in benchmarks:
+            accuracy = average_accuracy(list(verdicts[name].values())) if name in verdicts else None
+            cells.append(f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})" if accuracy else "")
+        rows.append([run, *cells])
+    return markdown_table(rows)
+
+
+def _differences(pairs: Sequence[Mapping[str, Any]]) -> str:
+    rows = [["pair", "benchmark", "difference, points", "95 % interval", "questions", "not shared"]]
+    for pair in pairs:
+        spans = (_points(pair["value"]), _span(pair["low"], pair["high"]))
+        counts = (str(pair["questions"]), str(pair["not_shared"]))
+        rows.append([f"{pair['first']} - {pair['second']}", pair["benchmark"], *spans, *counts])
+    return markdown_table(rows)
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _span(low: float, high: float) -> str:
+    return f"{_points(low)} to {_points(high)}"
