@@ -26,6 +26,7 @@ soak: install
 bench: install
 	$(BIN)/python benchmarks/loss.py
 	$(BIN)/python benchmarks/checker.py
+	$(BIN)/python benchmarks/generation.py
 
 clean:
 	rm -rf .venv build *.egg-info

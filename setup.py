@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 PLOT = ["matplotlib>=3.8"]
 GGUF = ["gguf>=0.17", "accelerate>=1.10"]
 LORA = ["peft>=0.19"]
+VLLM = ["vllm>=0.10; platform_system == 'Linux'"]
 LINT = ["ruff>=0.9", "mypy>=1.13", "types-PyYAML>=6"]
 TEST = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "psutil>=6", "setuptools>=70", *LINT]
 
@@ -36,5 +37,5 @@ setup(
         "pyyaml>=6.0",
         "tqdm>=4.66",
     ],
-    extras_require={"lora": LORA, "plot": PLOT, "demo": [*PLOT, *GGUF], "test": [*PLOT, *GGUF, *LORA, *TEST]},
+    extras_require={"lora": LORA, "plot": PLOT, "vllm": VLLM, "demo": [*PLOT, *GGUF], "test": [*PLOT, *GGUF, *LORA, *TEST]},
 )

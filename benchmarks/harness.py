@@ -92,8 +92,11 @@ def _status_bytes(field: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {field}")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Device, versions, commit and date: what a figure means nothing without."""
+LOSS_PACKAGES = ("torch", "triton", "liger-kernel", "cut-cross-entropy", "quack-kernels", "trl")
+
+
+def environment(device: torch.device, packages: Sequence[str] = LOSS_PACKAGES) -> dict[str, Any]:
+    """Device, versions of `packages`, commit and date: what a figure means nothing without."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -102,7 +105,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         ["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=False
     ).stdout.strip()
     versions = {}
-    for package in ("torch", "triton", "liger-kernel", "cut-cross-entropy", "quack-kernels", "trl"):
+    for package in packages:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -1,4 +1,18 @@
-"""Questions with reference answers: the benchmarks known by name, and any file with problem and answer columns."""
+"""Questions with reference answers: the benchmarks known by name, and any file with problem and answer columns.
+
+Where the named benchmarks lie on the Hub. No Hub was at hand: ids, splits and columns are those that public code and
+documentation load, each seen in several independent places, and are not checked against the data itself.
+
+    math500        HuggingFaceH4/MATH-500        500 of MATH, the split of PRM800K
+    minerva_math   math-ai/minervamath           272; answers as extracted by its authors
+    olympiadbench  Hothan/OlympiadBench          OE_TO_maths_en_COMP, 674 or 675 text-only English questions
+    aime24         HuggingFaceH4/aime_2024       30
+    amc23          math-ai/amc23                 40
+    gsm8k          openai/gsm8k, main            1319
+
+A copy of Minerva that came with DeepScaleR and understand-r1-zero, and spread widely, has 39 wrong answers of 272; the
+file of the Qwen2.5-Math evaluation has them right. For figures to publish give that file with --data-dir.
+"""
 
 from __future__ import annotations
 

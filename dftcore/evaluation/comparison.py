@@ -28,7 +28,7 @@ Verdicts = dict[str, dict[str, list[bool]]]
 
 @dataclass(frozen=True)
 class ComparisonOptions:
-    compare: tuple[str, ...] = option(help="output directories of evaluate.py, two or more; all pairs are compared")
+    compare: tuple[Path, ...] = option(help="output directories of evaluate.py, two or more; all pairs are compared")
     output: Path | None = option(None, "directory for comparison.json, .md and .png; none: only the terminal")
     resamples: int = option(10_000, "of the bootstrap", minimum=1000)
     seed: int = option(0, "of the bootstrap", minimum=0, maximum=2**63 - 1)
@@ -45,16 +45,16 @@ def compare(options: ComparisonOptions) -> str:
         raise UserError("--compare: give two or more output directories of evaluate.py")
     if options.output:
         check_writable(options.output, "--output")
-    names = short_names([Path(run) for run in options.compare])
+    names = short_names(options.compare)
     found, golds = {}, {}
     for name, run in zip(names, options.compare, strict=True):
-        found[name], golds[name] = _read(Path(run))
+        found[name], golds[name] = _read(run)
     pairs = [pair for a, b in combinations(names, 2) for pair in _pair(a, b, found, golds, options)]
     verdicts = [verdict(pair) for pair in pairs if pair["benchmark"] == pair["overall"]]
     note = "\n\nEach verdict stands for itself: with many pairs one in twenty errs." if len(names) > 2 else ""
     text = f"{_accuracies(found)}\n\n{_differences(pairs)}\n\n" + "\n".join(f"- {line}" for line in verdicts) + note
     if options.output:
-        runs = dict(zip(names, options.compare, strict=True))
+        runs = dict(zip(names, map(str, options.compare), strict=True))
         record = {"runs": runs, "resamples": options.resamples, "seed": options.seed, "pairs": pairs}
         write_json(options.output / "comparison.json", {**record, "verdicts": verdicts})
         write_text(options.output / "comparison.md", text + "\n")

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from dftcore import models
-from dftcore.scoring import label_statistics
 from dftcore.distributed import World, barrier, process_group
 from dftcore.errors import UserError
 from dftcore.evaluation.options import BenchmarkOptions, EvaluateOptions
@@ -29,6 +28,7 @@ from dftcore.questions import Question, load_questions
 from dftcore.sampling import PATIENCE, SampledModelOptions, draw_samples, merge, refuse_absent
 from dftcore.sampling.huggingface import load_model
 from dftcore.sampling.prompts import load_tokenizer_and_prompt
+from dftcore.scoring import label_statistics
 
 
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
