@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from support import ROOT
+from support import ROOT, torchrun
 
 from dftcore import checkpoint
 from dftcore.evaluation import watching
@@ -45,9 +45,9 @@ def drawn(run, step):
     return [{k: v for k, v in record.items() if k not in ("seconds", "run")} for record in records]
 
 
-def test_every_checkpoint_of_a_finished_run(run, program, problems):
+def test_every_checkpoint_of_a_finished_run_on_two_ranks(run, program, problems):
     shutil.rmtree(run / "checkpoints/step-00000004")  # the last one is also what final/ holds
-    done = program("evaluate.py", **watched(run, problems))
+    done = torchrun(2, "evaluate.py", **watched(run, problems))
     assert done.status == 0, done.err
     assert [point["step"] for point in json.loads((run / "watch/watch.json").read_text())] == [2, 4]
     assert "step 2: test 0.0% (0.0% to 49.0%)" in done.out

@@ -37,19 +37,20 @@ def evaluation(path: Path, results: Mapping[str, Any]) -> None:
             fontsize=9,
         )  # fmt: skip
     left.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    for label, (_, _, colour) in zip(left.get_yticklabels(), rows, strict=True):
+        label.set_color(colour)  # the legend of all three
     left.set(
         title=f"avg@{options['samples']}, 95 % interval over questions", ylim=(len(rows) - 0.4, -0.8), xlim=(0, None)
     )
     for name, found in benchmarks.items():
-        for key, line, label in (("pass_at_k", "o-", name), ("majority_at_k", "s--", None)):
+        for key, line in (("pass_at_k", "o-"), ("majority_at_k", "s--")):
             sizes = sorted(map(int, found[key]))
             values = [found[key][str(k)] for k in sizes]
-            middle.plot(sizes, values, line, color=palette[name], label=label, markersize=4)
+            middle.plot(sizes, values, line, color=palette[name], markersize=4)
     middle.set(title="pass@k (line) and maj@k (dashes)", xlabel="k samples", ylim=(0, None))
     middle.set_xscale("log", base=2)
     middle.set_xticks(sizes, [str(k) for k in sizes])
     middle.minorticks_off()
-    middle.legend(frameon=False, fontsize=9)
     width = 0.8 / len(benchmarks)
     for index, (name, found) in enumerate(benchmarks.items()):
         places = [place + (index - (len(benchmarks) - 1) / 2) * width for place in range(len(_RATES))]
@@ -58,11 +59,11 @@ def evaluation(path: Path, results: Mapping[str, Any]) -> None:
             right.bar_label(bars, fmt=lambda share: f"{share:.0%}", fontsize=9, padding=2)
     right.set_xticks(range(len(_RATES)), list(_RATES))
     right.set(title="samples", ylim=(0, 1.08))
-    left.xaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1.0, decimals=0))
-    for axis in (middle, right):
-        axis.yaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1.0))
+    for axis in (left.xaxis, middle.yaxis, right.yaxis):
+        axis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     for axis, along in ((left, "x"), (middle, "both"), (right, "y")):
         axis.grid(axis=along, alpha=0.25)
+        axis.set_axisbelow(True)
     plots.save(figure, path)
 
 
@@ -79,7 +80,7 @@ def comparison(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     axis.axvline(0.0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(rows)), [row["label"] for row in rows])
     axis.set(ylim=(len(rows) - 0.4, -0.6), title="difference in accuracy, 95 % interval of the paired bootstrap")
-    axis.xaxis.set_major_formatter(plt.matplotlib.ticker.FuncFormatter(lambda share, _: f"{100 * share:+g}"))
+    axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:+g}" if share else "0")
     axis.set_xlabel("points")
     axis.grid(axis="x", alpha=0.25)
     plots.save(figure, path)
@@ -99,7 +100,7 @@ def over_steps(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
         low, high = ([result[side] for _, result in found] for side in ("low", "high"))
         axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axis.set(title="accuracy over training, 95 % interval over questions", xlabel="step", ylim=(0, None))
-    axis.yaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1.0))
+    axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axis.xaxis.set_major_locator(plt.matplotlib.ticker.MaxNLocator(integer=True))
     axis.grid(alpha=0.25)
     axis.legend(frameon=False)

@@ -148,7 +148,13 @@ def _draw_batches(
         while (index := world.next_number(f"batches of {output}")) < len(batches):
             batch = batches[index]
             began = time.perf_counter()
-            generations = sampler.sample([task.request for task in batch])
+            try:
+                generations = sampler.sample([task.request for task in batch])
+            except torch.OutOfMemoryError:
+                raise UserError(
+                    f"--sampling-batch-size: the device has no room for {len(batch)} completions at a time; give fewer,"
+                    " what is drawn is kept"
+                ) from None
             seconds = (time.perf_counter() - began) / len(batch)
             pairs = zip(batch, generations, strict=True)
             records = (_record(common, task, found, seconds) for task, found in pairs if task.key not in done)
