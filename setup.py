@@ -37,5 +37,11 @@ setup(
         "pyyaml>=6.0",
         "tqdm>=4.66",
     ],
-    extras_require={"lora": LORA, "plot": PLOT, "vllm": VLLM, "demo": [*PLOT, *GGUF], "test": [*PLOT, *GGUF, *LORA, *TEST]},
+    extras_require={
+        "lora": LORA,
+        "plot": PLOT,
+        "vllm": VLLM,
+        "demo": [*PLOT, *GGUF],
+        "test": [*PLOT, *GGUF, *LORA, *TEST],
+    },
 )
