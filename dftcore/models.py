@@ -38,11 +38,7 @@ class LanguageModelLoss(nn.Module):
         super().__init__()
         self.language_model = language_model
         self.objective, self.backend, self.error_budget = objective, backend, error_budget
-        config = language_model.config
-        self.softcap: float | None = getattr(config, "final_logit_softcapping", None)
-        self.temperature = float(getattr(config, "logits_scaling", None) or 1.0) / float(
-            getattr(config, "logit_scale", None) or 1.0
-        )
+        self.softcap, self.temperature = head_transform(language_model.config)
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -101,6 +97,15 @@ class LanguageModelLoss(nn.Module):
             **self._head_options(head),
         )
         return loss, diagnostics.observe(stats, batch.targets, batch.classes), stats.logprob
+
+
+def head_transform(config: Any) -> tuple[float | None, float]:
+    """(soft-cap, temperature) between the head's product and the logits: Gemma caps, Granite divides, Cohere scales."""
+    scale = float(getattr(config, "logit_scale", None) or 1.0)
+    return (
+        getattr(config, "final_logit_softcapping", None),
+        float(getattr(config, "logits_scaling", None) or 1.0) / scale,
+    )
 
 
 def find_model(name: str, option: str = "--model") -> Path:

@@ -19,6 +19,22 @@ def test_the_loss_example(tiny_model):
     assert model.lm_head.weight.grad.abs().sum() > 0
 
 
+def test_the_trainer_example(tiny_model, tmp_path):
+    from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, default_data_collator
+
+    tokens = torch.randint(3, 500, (4, 9))
+    names = {
+        "AutoModelForCausalLM": AutoModelForCausalLM,
+        "Trainer": Trainer,
+        "directory": tiny_model,
+        "arguments": TrainingArguments(output_dir=str(tmp_path), max_steps=1, report_to=[], use_cpu=True),
+        "dataset": [{"input_ids": row, "labels": row} for row in tokens],
+        "collator": default_data_collator,
+    }
+    exec(next(block for block in BLOCKS if "fuse_loss" in block), names)
+    assert names["model"](input_ids=tokens, labels=tokens).logits is None
+
+
 def test_the_checker_example():
     line = next(block for block in BLOCKS if "dftcore.grading" in block)
     names: dict[str, object] = {}
