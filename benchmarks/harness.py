@@ -41,27 +41,40 @@ class Timing:
 
 def measure(call: Callable[[], object], device: torch.device, repeats: int = 5, warmup: int = 1) -> Timing:
     """Wall time of `call`; on CUDA between events on the stream, with the level-2 cache flushed before each repeat."""
-    for _ in range(warmup):
-        call()
-    times, processor = [], []
+    return measure_in_turn([call], device, repeats, warmup)[0]
+
+
+def measure_in_turn(
+    calls: Sequence[Callable[[], object]], device: torch.device, repeats: int = 5, warmup: int = 1
+) -> list[Timing]:
+    """`measure` of each call, one repeat of all after another, so that a busy minute falls on all of them."""
+    for call in calls:
+        for _ in range(warmup):
+            call()
     flush = torch.empty(256 << 20, dtype=torch.int8, device=device) if device.type == "cuda" else None
+    times: list[list[float]] = [[] for _ in calls]
+    processor: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
-        if flush is not None:
-            flush.zero_()
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            call()
-            end.record()
-            torch.cuda.synchronize(device)
-            times.append(start.elapsed_time(end))
-        else:
-            began, busy = time.perf_counter(), time.process_time()
-            call()
-            times.append((time.perf_counter() - began) * 1e3)
-            processor.append((time.process_time() - busy) * 1e3)
-    values = torch.tensor(times)
-    low, median, high = values.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
-    return Timing(median, low, high, float(torch.tensor(processor).median()) if processor else None)
+        for index, call in enumerate(calls):
+            if flush is not None:
+                flush.zero_()
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                start.record()
+                call()
+                end.record()
+                torch.cuda.synchronize(device)
+                times[index].append(start.elapsed_time(end))
+            else:
+                began, busy = time.perf_counter(), time.process_time()
+                call()
+                times[index].append((time.perf_counter() - began) * 1e3)
+                processor[index].append((time.process_time() - busy) * 1e3)
+    return [_timing(wall, busy) for wall, busy in zip(times, processor, strict=True)]
+
+
+def _timing(wall: list[float], busy: list[float]) -> Timing:
+    low, median, high = torch.tensor(wall).quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
+    return Timing(median, low, high, float(torch.tensor(busy).median()) if busy else None)
 
 
 def peak_extra_bytes(call: Callable[[], Sequence[Tensor]], device: torch.device) -> int:

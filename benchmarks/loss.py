@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import loss_inputs
 import loss_rows
 import torch
-from harness import environment, measure, peak_extra_bytes, save, table
+from harness import Timing, environment, measure, measure_in_turn, peak_extra_bytes, save, table
 from torch import Tensor
 
 HEADS = {
@@ -34,6 +34,8 @@ SMALL = (1024, 1024, 16384)
 LENGTHS = (2048, 4096, 8192, 16384, 32768, 65536)
 BUDGETS = (0.0, 2.0**-10, 2.0**-9, 2.0**-8, 2.0**-7, 2.0**-6)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+REAL_LENGTHS = (1024, 2048, 4096, 8192)
+LIMITS = ("limit_hidden", "limit_weight")  # a quarter of the yardstick
 COLUMNS = {
     "row": "implementation",
     "objective": "objective",
@@ -53,43 +55,60 @@ COLUMNS = {
 }
 
 
-def measure_row(
-    loss: loss_rows.Loss, inputs: loss_inputs.Inputs, objective: str, exact: tuple[Tensor, Tensor] | None, repeats: int
-) -> dict[str, Any]:
-    """One row's figures, or {"absent": why}."""
-    device = inputs.hidden.device
-    hidden, weight = (t.detach().requires_grad_() for t in (inputs.hidden, inputs.weight))
+class Row:
+    """One implementation on one set of inputs: its errors and memory at once, its times when its turn comes."""
 
-    def step() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(loss(hidden, weight, inputs.targets, objective), (hidden, weight))
+    def __init__(self, loss: loss_rows.Loss, inputs: loss_inputs.Inputs, objective: str) -> None:
+        self.loss, self.inputs, self.objective = loss, inputs, objective
+        self.operands = tuple(t.detach().requires_grad_() for t in (inputs.hidden, inputs.weight))
+        self.figures: dict[str, Any] = {}
 
-    try:
-        gradients = step()
-    except Exception as error:  # a peer may fail in ways of its own; its row says how
-        first_line = (str(error).strip() or "no message").splitlines()[0][:120]
-        return {
-            "absent": first_line if isinstance(error, loss_rows.Absent) else f"{type(error).__name__}: {first_line}"
+    def forward(self) -> Tensor:
+        return self.loss(*self.operands, self.inputs.targets, self.objective)
+
+    def step(self) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(self.forward(), self.operands)
+
+    def probe(self, exact: tuple[Tensor, Tensor] | None) -> None:
+        """Errors and extra memory, or {"absent": why}."""
+        try:
+            gradients = self.step()
+        except Exception as error:  # a peer may fail in ways of its own; its row says how
+            first_line = (str(error).strip() or "no message").splitlines()[0][:120]
+            known = isinstance(error, loss_rows.Absent)
+            self.figures["absent"] = first_line if known else f"{type(error).__name__}: {first_line}"
+            return
+        if exact is not None:
+            for name, gradient, true in zip(("error_hidden", "error_weight"), gradients, exact, strict=True):
+                self.figures[name] = loss_rows.relative_error(gradient, true)
+        del gradients
+        extra = peak_extra_bytes(self.step, self.inputs.hidden.device)
+        logits = 4 * self.inputs.hidden.shape[0] * self.inputs.weight.shape[0]
+        self.figures |= {"extra_mib": extra / 2**20, "extra_share": extra / logits}
+
+    def timed(self, forward: Timing, total: Timing) -> None:
+        (rows, dim), vocab = self.inputs.hidden.shape, self.inputs.weight.shape[0]
+        self.figures |= {
+            "forward_ms": forward.median_ms,
+            "total_ms": total.median_ms,
+            "processor_ms": total.processor_ms,
+            "spread": f"{total.low_ms:.3g}-{total.high_ms:.3g}",
+            "tflops": 6 * rows * dim * vocab / total.median_ms / 1e9,
         }
-    row: dict[str, Any] = {}
-    if exact is not None:
-        row["error_hidden"], row["error_weight"] = (
-            loss_rows.relative_error(g, e) for g, e in zip(gradients, exact, strict=True)
-        )
-    del gradients
-    extra = peak_extra_bytes(step, device)
-    warmup = 2 if device.type == "cuda" else 0  # the two calls above were warm-up enough for a CPU
-    forward = measure(lambda: loss(hidden, weight, inputs.targets, objective), device, repeats, warmup)
-    total = measure(step, device, repeats, warmup)
-    (rows, dim), vocab = hidden.shape, weight.shape[0]
-    return row | {
-        "forward_ms": forward.median_ms,
-        "total_ms": total.median_ms,
-        "processor_ms": total.processor_ms,
-        "spread": f"{total.low_ms:.3g}-{total.high_ms:.3g}",
-        "tflops": 6 * rows * dim * vocab / total.median_ms / 1e9,
-        "extra_mib": extra / 2**20,
-        "extra_share": extra / (4 * rows * vocab),
-    }
+
+
+def measure_rows(rows: list[Row], exact: tuple[Tensor, Tensor] | None, repeats: int) -> None:
+    for row in rows:
+        row.probe(exact)
+    present = [row for row in rows if "absent" not in row.figures]
+    if not present:
+        return
+    device = present[0].inputs.hidden.device
+    warmup = 2 if device.type == "cuda" else 0  # the probes were warm-up enough for a CPU
+    forwards = measure_in_turn([row.forward for row in present], device, repeats, warmup)
+    totals = measure_in_turn([row.step for row in present], device, repeats, warmup)
+    for row, forward, total in zip(present, forwards, totals, strict=True):
+        row.timed(forward, total)
 
 
 def compare(inputs: loss_inputs.Inputs, objective: str, repeats: int, only: list[str]) -> dict[str, Any]:
@@ -97,15 +116,13 @@ def compare(inputs: loss_inputs.Inputs, objective: str, repeats: int, only: list
     hidden, weight, device = inputs.hidden, inputs.weight, inputs.hidden.device
     exact, yardstick = loss_rows.exact_gradients(hidden, weight, inputs.targets, objective)
     gemm = measure(lambda: hidden @ weight.T, device, repeats).median_ms
-    rows = []
-    for name, loss in loss_rows.ROWS.items():
-        if only and not any(word in name for word in only):
-            continue
-        found = measure_row(loss, inputs, objective, exact, repeats)
-        rows.append({"row": name, "objective": objective, **found})
-        print(f"  {name}: {found.get('absent') or format(found['total_ms'], '.4g') + ' ms'}", flush=True)
+    chosen = [name for name in loss_rows.ROWS if not only or any(word in name for word in only)]
+    measured = [Row(loss_rows.ROWS[name], inputs, objective) for name in chosen]
+    measure_rows(measured, exact, repeats)
+    rows = [{"row": n, "objective": objective, **row.figures} for n, row in zip(chosen, measured, strict=True)]
     eager = next((row for row in rows if row["row"].startswith("eager")), {})
     for row in rows:
+        print(f"  {row['row']}: {row.get('absent') or format(row['total_ms'], '.4g') + ' ms'}", flush=True)
         if "total_ms" in row:
             row["gemm_ratio"] = row["total_ms"] / gemm
             for ratio, key in (("eager_ratio", "total_ms"), ("processor_ratio", "processor_ms")):
@@ -122,31 +139,46 @@ def compare(inputs: loss_inputs.Inputs, objective: str, repeats: int, only: list
 
 
 def against_budget(inputs: loss_inputs.Inputs, objective: str, repeats: int) -> list[dict[str, Any]]:
-    exact, _ = loss_rows.exact_gradients(inputs.hidden, inputs.weight, inputs.targets, objective)
-    return [
-        {"budget": budget, **measure_row(loss_rows.ours_at(budget), inputs, objective, exact, repeats)}
-        for budget in BUDGETS
-    ]
+    exact, yardstick = loss_rows.exact_gradients(inputs.hidden, inputs.weight, inputs.targets, objective)
+    rows = [Row(loss_rows.ours_at(budget), inputs, objective) for budget in BUDGETS]
+    measure_rows(rows, exact, repeats)
+    limits = dict(zip(LIMITS, (error / 4 for error in yardstick), strict=True))
+    return [{"budget": budget, **row.figures, **limits} for budget, row in zip(BUDGETS, rows, strict=True)]
 
 
 def against_length(
-    dim: int, vocab: int, device: torch.device, dtype: torch.dtype, lengths: tuple[int, ...], repeats: int
+    inputs: loss_inputs.Inputs, lengths: Sequence[int], objective: str, repeats: int
 ) -> list[dict[str, Any]]:
-    rows = []
+    """Ours and the unfused loss on the first N rows; errors on a CPU only, where fp64 is as fast as need be."""
+    found = []
     for length in lengths:
-        inputs = loss_inputs.calibrated(length, dim, vocab, device).to(device, dtype)
-        rows.append({"rows": length, **measure_row(loss_rows.ours_at(2.0**-8), inputs, "dft", None, repeats)})
-    return rows
+        part = inputs.first(length)
+        exact, limits = None, {}
+        if inputs.hidden.device.type == "cpu":
+            exact, yardstick = loss_rows.exact_gradients(part.hidden, part.weight, part.targets, objective)
+            limits = dict(zip(LIMITS, (error / 4 for error in yardstick), strict=True))
+        ours, eager = Row(loss_rows.ours_at(2.0**-8), part, objective), Row(loss_rows.eager, part, objective)
+        measure_rows([ours, eager], exact, repeats)
+        beside = {"eager_ms": eager.figures.get("total_ms"), "eager_mib": eager.figures.get("extra_mib")}
+        found.append({"rows": length, **ours.figures, **beside, **limits})
+        if "total_ms" in ours.figures:
+            found[-1]["ms_per_1024"] = ours.figures["total_ms"] * 1024 / length
+        print(
+            f"  N={length}: {ours.figures.get('absent') or format(ours.figures['total_ms'], '.4g') + ' ms'}", flush=True
+        )
+    return found
 
 
-def cases(options: argparse.Namespace, device: torch.device) -> Iterator[loss_inputs.Inputs]:
-    if options.model and options.data:
-        yield loss_inputs.real(options.model, options.data, options.rows or 4096)
+def cases(
+    options: argparse.Namespace, device: torch.device, real: loss_inputs.Inputs | None
+) -> Iterator[loss_inputs.Inputs]:
+    if real is not None:
+        yield real.first(options.rows or 4096)
     if options.full:
         for dim, vocab in HEADS.values():
             yield loss_inputs.calibrated(options.rows or 8192, dim, vocab, device)
         yield loss_inputs.normal(options.rows or 8192, *HEADS["Llama-3.2-3B"], device)
-    elif not (options.model and options.data):
+    elif real is None:
         rows, dim, vocab = SMALL
         yield loss_inputs.calibrated(options.rows or rows, dim, vocab, device)
 
@@ -167,46 +199,87 @@ def render(result: dict[str, Any]) -> str:
         error_hidden, error_weight = case["yardstick"]
         parts.append(f"Error of the unfused bf16 path (the yardstick): dH {error_hidden:.1e}, dW {error_weight:.1e}.")
         parts.append(table(case["rows"], COLUMNS))
+    errors = {k: COLUMNS[k] for k in ("error_hidden", "error_weight")}
+    errors |= {"limit_hidden": "a quarter of the yardstick, dH", "limit_weight": "dW"}
+    cost = {k: COLUMNS[k] for k in ("forward_ms", "total_ms", "extra_mib")}
     if result["budgets"]:
-        chosen = {"budget": "error budget"} | {k: COLUMNS[k] for k in ("total_ms", "error_hidden", "error_weight")}
+        chosen = {"budget": "error budget"} | cost | errors
         parts += ["## Cost and error against the error budget (DFT, first case)", table(result["budgets"], chosen)]
-    if result["lengths"]:
-        chosen = {"rows": "N"} | {
-            k: COLUMNS[k] for k in ("forward_ms", "total_ms", "extra_mib", "extra_share", "absent")
-        }
-        dim, vocab = result["length_shape"]
-        parts += [f"## Cost against N (DFT, calibrated, D={dim}, V={vocab})", table(result["lengths"], chosen)]
+    for sweep in result["lengths"]:
+        beside = {"ms_per_1024": "ms per 1,024 rows", "eager_ms": "unfused ms", "eager_mib": "unfused extra MiB"}
+        chosen = {"rows": "N"} | cost | beside | errors | {"absent": "absent"}
+        parts += [f"## Cost against N (DFT, {sweep['inputs']})", table(sweep["rows"], chosen)]
     return "\n\n".join(parts)
 
 
 def plot(result: dict[str, Any], path: str) -> None:
+    """Up to four cases as bars, then error against the budget and cost against N."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = 2 if result["budgets"] else 1
-    figure, axes = pyplot.subplots(1, panels, figsize=(6 * panels, 4.5), layout="constrained", squeeze=False)
-    bars = axes[0][0]
-    shown = [(row, case) for case in result["cases"] for row in case["rows"] if "total_ms" in row]
-    labels = [f"{row['row']}\n{row['objective']}, {case['dtype']}" for row, case in shown]
-    bars.barh(range(len(shown)), [row["total_ms"] for row, _ in shown])
-    bars.set_yticks(range(len(shown)), labels, fontsize=7)
-    bars.invert_yaxis()
-    bars.set_xlabel("loss + both gradients, ms")
-    rows, dim, vocab = result["cases"][0]["shape"]
-    bars.set_title(f"{result['cases'][0]['source']}\nN={rows} D={dim} V={vocab}", fontsize=9)
-    if result["budgets"]:
-        curve = axes[0][1]
-        points = [row for row in result["budgets"] if row.get("total_ms") and row["budget"]]
-        for key, label in (("error_hidden", "dH"), ("error_weight", "dW")):
-            curve.plot([row["budget"] for row in points], [row[key] for row in points], marker="o", label=label)
-        curve.set_xscale("log", base=2)
-        curve.set_yscale("log")
-        curve.set_xlabel("error budget")
-        curve.set_ylabel("relative error against fp64 (DFT)")
-        curve.legend()
+    shown = result["cases"][:4]
+    columns = (len(shown) + 1) // 2
+    swept = 1 if result["budgets"] or result["lengths"] else 0
+    figure, axes = pyplot.subplots(
+        2, columns + swept, figsize=(6.2 * (columns + swept), 8), layout="constrained", squeeze=False
+    )
+    for axis, case in zip(axes[:, :columns].T.flat, shown, strict=False):
+        _bars(axis, case)
+    for axis in list(axes[:, :columns].T.flat)[len(shown) :]:
+        axis.set_axis_off()
+    if swept:
+        _budget_curve(axes[0][-1], result["budgets"])
+        _length_curve(axes[1][-1], result["lengths"])
     figure.savefig(path, dpi=130)
+
+
+def _bars(axis: Any, case: dict[str, Any]) -> None:
+    rows = [row for row in case["rows"] if "total_ms" in row]
+    colours = ["tab:blue" if row["row"].startswith("ours") else "tab:gray" for row in rows]
+    bars = axis.barh([row["row"] for row in rows], [row["total_ms"] for row in rows], color=colours)
+    axis.bar_label(bars, [f"{row['total_ms']:.0f} ms, {row['extra_mib']:.0f} MiB" for row in rows], padding=3)
+    axis.margins(x=0.35)
+    axis.invert_yaxis()
+    axis.set_xlabel("loss + both gradients, ms; label: and extra memory")
+    length, dim, vocab = case["shape"]
+    about = f"{rows[0]['objective'].upper() if rows else ''}, {case['dtype']}: N={length} D={dim} V={vocab}"
+    axis.set_title(f"{about}\n{case['source']}", fontsize=9)
+
+
+def _budget_curve(axis: Any, budgets: list[dict[str, Any]]) -> None:
+    points = [row for row in budgets if row.get("total_ms") and row["budget"]]
+    if not points:
+        axis.set_axis_off()
+        return
+    for name, label, colour in (("hidden", "dH", "tab:blue"), ("weight", "dW", "tab:orange")):
+        errors = [row[f"error_{name}"] for row in points]
+        axis.plot([row["budget"] for row in points], errors, marker="o", label=label, color=colour)
+        axis.axhline(
+            points[0][f"limit_{name}"], linestyle=":", color=colour, label=f"quarter of the yardstick, {label}"
+        )
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xlabel("error budget")
+    axis.set_ylabel("relative error against fp64 (DFT)")
+    axis.legend(fontsize=8)
+
+
+def _length_curve(axis: Any, sweeps: list[dict[str, Any]]) -> None:
+    for sweep in sweeps:
+        points = [row for row in sweep["rows"] if row.get("total_ms")]
+        lengths = [row["rows"] for row in points]
+        axis.plot(lengths, [row["total_ms"] for row in points], marker="o", label=f"ours, {sweep['inputs']}")
+        unfused = [row["eager_ms"] for row in points]
+        if all(unfused):
+            axis.plot(lengths, unfused, marker="x", linestyle="--", label="unfused")
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log", base=2)
+    axis.set_xlabel("N")
+    axis.set_ylabel("loss + both gradients, ms")
+    if axis.lines:
+        axis.legend(fontsize=8)
 
 
 def main() -> None:
@@ -232,8 +305,11 @@ def main() -> None:
     device = torch.device(options.device)
     dtypes = options.dtype or (["bfloat16"] if device.type == "cuda" else ["float32", "bfloat16"])
 
+    rows = options.rows or 4096
+    longest = max(REAL_LENGTHS) if options.sweeps else rows
+    real = loss_inputs.real(options.model, options.data, max(rows, longest)) if options.model else None
     result: dict[str, Any] = {"environment": environment(device), "cases": [], "budgets": [], "lengths": []}
-    for inputs in cases(options, device):
+    for inputs in cases(options, device, real):
         for name in dtypes:
             typed = inputs.to(device, DTYPES[name])
             for objective in options.objective or ("sft", "dft"):
@@ -244,11 +320,14 @@ def main() -> None:
                 result["cases"].append(compare(typed, objective, options.repeats, options.only))
             if options.sweeps and not result["budgets"]:
                 result["budgets"] = against_budget(typed, "dft", options.repeats)
-    dim, vocab = HEADS["Llama-3.2-3B"] if options.full else SMALL[1:]
-    lengths = LENGTHS if options.full else (512, 1024, 2048)
-    result["length_shape"] = [dim, vocab]
     if options.sweeps:
-        result["lengths"] = against_length(dim, vocab, device, DTYPES[dtypes[0]], lengths, options.repeats)
+        dim, vocab = HEADS["Llama-3.2-3B"] if options.full else SMALL[1:]
+        lengths = REAL_LENGTHS if real else LENGTHS if options.full else (512, 1024, 2048)
+        for name in dtypes if real else dtypes[:1]:
+            inputs = real or loss_inputs.calibrated(max(lengths), dim, vocab, device)
+            about = f"{inputs.source}, {name}, D={inputs.hidden.shape[1]}, V={inputs.weight.shape[0]}"
+            found = against_length(inputs.to(device, DTYPES[name]), lengths, "dft", options.repeats)
+            result["lengths"].append({"inputs": about, "rows": found})
 
     markdown = render(result)
     paths = [*save(options.name, result, markdown)]

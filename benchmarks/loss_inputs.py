@@ -33,6 +33,9 @@ class Inputs:
         moved = (self.hidden.to(device, dtype), self.weight.to(device, dtype), self.targets.to(device))
         return Inputs(*moved, self.source)
 
+    def first(self, rows: int) -> Inputs:
+        return Inputs(self.hidden[:rows], self.weight, self.targets[:rows], self.source)
+
 
 def real(model_directory: str, data_file: str, rows: int) -> Inputs:
     """Last hidden states at the tokens of each JSONL line's `solution`, its `problem` being the user's turn."""
