@@ -2,7 +2,12 @@
 
 A peer is imported when its row is run; one that cannot be imported, does not offer the objective, or fails on this
 device becomes a row that says absent, and why. DFT is p * cross-entropy with p detached, composed from per-token losses
-where a peer has no option for it.
+where a peer has no option for it; each peer is called in the leanest way that its own interface offers.
+
+How each call was checked where there is no GPU: `tests/test_loss_rows.py` runs F.linear_cross_entropy and, where
+installed, TRL 1.16.0 on CPU against the unfused loss and its gradients, and binds the arguments of Liger 0.8.5's,
+cut-cross-entropy's (repository head d42911f) and QuACK 0.6.5's calls to the peers' own signatures, or fails.
+Their kernels have not been run here.
 """
 
 from __future__ import annotations
@@ -48,20 +53,31 @@ def compiled(hidden: Tensor, weight: Tensor, targets: Tensor, objective: str) ->
 
 
 def torch_chunked(hidden: Tensor, weight: Tensor, targets: Tensor, objective: str) -> Tensor:
+    """DFT needs the losses apart, for which its backward multiplies out the logits once more."""
     if not hasattr(F, "linear_cross_entropy"):
         raise Absent("this PyTorch has no F.linear_cross_entropy")
-    if objective != "sft":
-        raise Absent("cross-entropy only: its chunked path has no per-token weight")
     options = torch.nn.LinearCrossEntropyOptions()
-    return F.linear_cross_entropy(hidden, weight, targets, reduction="sum", options=options)
+    if objective == "sft":
+        return F.linear_cross_entropy(hidden, weight, targets, reduction="sum", options=options)
+    return _weighted(F.linear_cross_entropy(hidden, weight, targets, reduction="none", options=options), objective)
 
 
-def liger(hidden: Tensor, weight: Tensor, targets: Tensor, objective: str) -> Tensor:
-    from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+def _liger(chunk_constant: int) -> Loss:
+    """`chunk_mem_const`: how many times the size of the hidden states a chunk's logits may take; 1 is its default."""
 
-    module = LigerFusedLinearCrossEntropyLoss(reduction="sum", use_token_scaling=objective == "dft")
-    found = module(weight, hidden, targets)
-    return found[0] if isinstance(found, tuple) else found
+    def loss(hidden: Tensor, weight: Tensor, targets: Tensor, objective: str) -> Tensor:
+        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+
+        return liger_fused_linear_cross_entropy(
+            hidden,
+            weight,
+            targets,
+            reduction="sum",
+            use_token_scaling=objective == "dft",
+            chunk_mem_const=chunk_constant,
+        )
+
+    return loss
 
 
 def cut_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, objective: str) -> Tensor:
@@ -70,18 +86,31 @@ def cut_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, objective
     return _weighted(cce(hidden, weight, targets, reduction="none"), objective)
 
 
-def quack(hidden: Tensor, weight: Tensor, targets: Tensor, objective: str) -> Tensor:
-    if objective != "sft":
-        raise Absent("cross-entropy only: it has no per-token weight")
-    from quack.linear_cross_entropy import chunked_linear_cross_entropy
+def _quack(scaled_exp: bool) -> Loss:
+    """`use_scaled_exp`: its second pipeline, for bf16 on compute capability 9.0 and V a multiple of 128."""
 
-    return chunked_linear_cross_entropy(hidden, weight, targets, reduction="sum")
+    def loss(hidden: Tensor, weight: Tensor, targets: Tensor, objective: str) -> Tensor:
+        if objective != "sft":
+            raise Absent("cross-entropy only: it has no per-token weight")
+        from quack.linear_cross_entropy import chunked_linear_cross_entropy, scaled_exp_lce_supported
+
+        if scaled_exp and not scaled_exp_lce_supported(hidden, weight, 4096, "sum"):
+            raise Absent("its scaled_exp path does not take this device, type or shape")
+        return chunked_linear_cross_entropy(
+            hidden, weight, targets, chunk_size=4096, reduction="sum", use_scaled_exp=scaled_exp
+        )
+
+    return loss
 
 
 def trl(hidden: Tensor, weight: Tensor, targets: Tensor, objective: str) -> Tensor:
-    from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+    """The function behind loss_type="dft", with its trainer's tile and without the statistics that it logs."""
+    from trl.kernels import ChunkedLogProbFunction
 
-    logprob = ChunkedLogProbFunction.apply(hidden, weight, None, targets, 1.0, 32768)[0]
+    bias, temperature, tile, softcap, logit_scale, outputs = None, 1.0, 32768, None, 1.0, ()
+    logprob, *_ = ChunkedLogProbFunction.apply(
+        hidden, weight, bias, targets, temperature, tile, softcap, logit_scale, outputs
+    )
     return _weighted(-logprob, objective)
 
 
@@ -91,9 +120,11 @@ ROWS: dict[str, Loss] = {
     "eager, unfused": eager,
     "torch.compile, unfused": compiled,
     "F.linear_cross_entropy, chunked": torch_chunked,
-    "Liger": liger,
+    "Liger, chunk constant 1": _liger(1),
+    "Liger, chunk constant 16": _liger(16),
     "cut-cross-entropy": cut_cross_entropy,
-    "QuACK": quack,
+    "QuACK": _quack(scaled_exp=False),
+    "QuACK, scaled_exp": _quack(scaled_exp=True),
     "TRL": trl,
 }
 
