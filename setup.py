@@ -21,7 +21,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["dftcore", "dftcore.*"]), "dftcore.kernels"],
     package_dir={"dftcore": "dftcore", "dftcore.kernels": "kernels"},
-    package_data={"dftcore": ["py.typed"]},
+    package_data={"dftcore": ["py.typed"], "dftcore.kernels": ["*.json"]},
     install_requires=[
         "torch>=2.11,<2.14",
         "triton>=3.6,<3.10; platform_system == 'Linux'",

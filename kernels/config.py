@@ -1,48 +1,155 @@
-"""Tile sizes of every kernel, from a table: half-precision inputs run on tensor cores, fp32 inputs on ordinary FMAs.
+"""Tile sizes of every kernel, from a table by architecture and type; no autotuning at run time.
 
-No autotuning: some kernels add to their outputs in place, and a first call should not depend on the machine's mood.
+Some kernels add to their outputs in place, and a first call should not depend on the machine's mood. `tuned.json` beside
+this file, where there is one, goes before the defaults here, which use nothing that not every device has. The benchmark
+of the loss writes it on a device of that architecture: it times CANDIDATES, all of which compile ahead of time.
+
+Half-precision inputs run on tensor cores, fp32 inputs on ordinary FMAs.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
+
+TABLE = Path(__file__).with_name("tuned.json")
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """constexprs: the kernel's tile sizes; warps and stages: how it is compiled."""
+    """constexprs: the kernel's tile sizes and switches; warps and stages: how it is compiled; programs: how many of a
+    persistent kernel run on each multiprocessor."""
 
-    constexprs: dict[str, int]
+    constexprs: dict[str, int] = field(hash=False)
     warps: int
     stages: int
+    programs: int = 1
 
     @property
     def launch(self) -> dict[str, int]:
-        return {**self.constexprs, "num_warps": self.warps, "num_stages": self.stages}
+        return {**self.constexprs, "num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
+
+
+def _forward(bm: int, bv: int, bk: int, warps: int, stages: int, **switches: int) -> Tiles:
+    sizes = {"BM": bm, "BV": bv, "BK": bk, "GROUP": 16, "RUN": 4096 // bv, "TMA": 0, "FLATTEN": 0}
+    return Tiles({**sizes, **switches}, warps, stages)
+
+
+def _logits(bm: int, bk: int, warps: int, stages: int, programs: int = 1) -> Tiles:
+    return Tiles({"BM": bm, "BV": 128, "BK": bk}, warps, stages, programs)
+
+
+def _weights(bd: int, br: int, warps: int, stages: int, programs: int = 1) -> Tiles:
+    return Tiles({"BV": 128, "BD": bd, "BR": br}, warps, stages, programs)
+
+
+def _scatter(bd: int, slices: int, warps: int, stages: int, programs: int = 1) -> Tiles:
+    """Its BM is that of the logit gradients, whose tiles it shares."""
+    return Tiles({"BV": 128, "BD": bd, "SLICES": slices}, warps, stages, programs)
+
+
+def _hidden(bm: int, bk: int, bd: int, warps: int, stages: int) -> Tiles:
+    return Tiles({"BM": bm, "BV": 128, "BK": bk, "BD": bd}, warps, stages)
 
 
 HALF: dict[str, Tiles] = {
-    "forward": Tiles({"BM": 128, "BV": 128, "BK": 64, "GROUP": 16}, 8, 3),
-    "logit_gradient": Tiles({"BM": 128, "BV": 128, "BK": 64}, 8, 3),
-    "weight_gradient": Tiles({"BV": 128, "BD": 128, "BR": 64}, 8, 3),
-    "hidden_scatter": Tiles({"BM": 128, "BV": 128, "BK": 64, "BD": 64}, 8, 2),
-    "hidden_gradient": Tiles({"BM": 128, "BV": 128, "BK": 64, "BD": 128}, 8, 3),
+    "forward": _forward(128, 128, 64, 8, 3),
+    "logit_gradient": _logits(128, 64, 8, 3),
+    "weight_gradient": _weights(128, 64, 8, 5),  # rows are looked up in lists: five stages keep three tiles in flight
+    "hidden_scatter": _scatter(32, 8, 8, 3),
+    "hidden_gradient": _hidden(128, 64, 128, 8, 3),
+    "hidden_finish": _hidden(128, 64, 64, 8, 3),
 }
 SINGLE: dict[str, Tiles] = {
-    "forward": Tiles({"BM": 32, "BV": 128, "BK": 32, "GROUP": 16}, 8, 2),
-    "logit_gradient": Tiles({"BM": 64, "BV": 128, "BK": 32}, 8, 2),
-    "weight_gradient": Tiles({"BV": 128, "BD": 64, "BR": 16}, 8, 2),
-    "hidden_scatter": Tiles({"BM": 64, "BV": 128, "BK": 32, "BD": 64}, 8, 2),
-    "hidden_gradient": Tiles({"BM": 64, "BV": 128, "BK": 32, "BD": 64}, 8, 2),
+    "forward": _forward(32, 128, 32, 8, 2),
+    "logit_gradient": _logits(64, 32, 8, 2),
+    "weight_gradient": _weights(64, 16, 8, 2),
+    "hidden_scatter": _scatter(16, 8, 8, 2),
+    "hidden_gradient": _hidden(64, 32, 64, 8, 2),
+    "hidden_finish": _hidden(64, 32, 64, 8, 2),
 }
 VECTOR: dict[str, Tiles] = {
     "epilogue": Tiles({"BN": 256}, 4, 1),
     "histogram": Tiles({"BN": 1024, "PER_PROGRAM": 16}, 4, 1),
-    "lists": Tiles({"BN": 1024}, 4, 1),
+    "shares": Tiles({"BN": 32}, 4, 1),
+    "fill": Tiles({"BN": 1024}, 4, 1, programs=4),
+    "block_sums": Tiles({"BD": 64}, 4, 1),
 }
+# What the tuner tries for half precision beside the defaults. TMA and FLATTEN need compute capability 9.
+CANDIDATES: dict[str, list[Tiles]] = {
+    "forward": [
+        *(_forward(128, 256, 64, 8, 4, TMA=1, **more) for more in ({}, {"GROUP": 32}, {"GROUP": 8}, {"RUN": 8})),
+        *(_forward(128, 256, 64, 8, stages, TMA=1, FLATTEN=1) for stages in (3, 4)),
+        _forward(128, 256, 64, 8, 3, TMA=1),
+        _forward(256, 128, 64, 8, 4, TMA=1),
+        _forward(128, 128, 64, 8, 4, TMA=1),
+        _forward(128, 128, 128, 8, 3, TMA=1),
+        _forward(128, 256, 64, 8, 3),
+        _forward(128, 256, 64, 8, 4),
+        _forward(128, 128, 64, 8, 4),
+    ],
+    "logit_gradient": [
+        _logits(64, 64, 4, 3), _logits(64, 64, 4, 4, 2), _logits(64, 128, 4, 3), _logits(128, 64, 4, 3),
+        _logits(128, 64, 4, 3, 2), _logits(128, 64, 8, 4), _logits(128, 128, 8, 3), _logits(256, 64, 8, 3),
+    ],
+    "weight_gradient": [
+        _weights(128, 64, 4, 3), _weights(128, 64, 4, 5, 2), _weights(128, 64, 8, 3), _weights(128, 64, 8, 5, 2),
+        _weights(256, 64, 8, 5), _weights(256, 32, 8, 5), _weights(64, 64, 4, 5, 3),
+    ],
+    "hidden_scatter": [
+        _scatter(32, 16, 8, 3), _scatter(32, 4, 8, 3), _scatter(32, 8, 8, 2), _scatter(32, 8, 8, 4),
+        _scatter(16, 8, 8, 3, 2), _scatter(16, 16, 4, 3, 3),
+    ],
+    "hidden_gradient": [_hidden(128, 64, 128, 8, 4), _hidden(64, 64, 128, 4, 4), _hidden(128, 64, 64, 4, 3)],
+    "hidden_finish": [_hidden(128, 64, 64, 4, 3), _hidden(64, 64, 128, 4, 4)],
+}  # fmt: skip
+
+_trial: dict[str, Tiles] = {}
 
 
-def tiles(kernel: str, dtype: torch.dtype) -> Tiles:
+def architecture(device: torch.device) -> str:
+    """sm_90 for an H100 or H200, say; sm_80 where the kernels are interpreted."""
+    return "sm_{}{}".format(*torch.cuda.get_device_capability(device)) if device.type == "cuda" else "sm_80"
+
+
+def tiles(kernel: str, dtype: torch.dtype, device: torch.device) -> Tiles:
+    if kernel in _trial:
+        return _trial[kernel]
     if kernel in VECTOR:
         return VECTOR[kernel]
-    return (SINGLE if dtype == torch.float32 else HALF)[kernel]
+    if dtype == torch.float32:
+        return SINGLE[kernel]
+    return _tuned().get(architecture(device), {}).get(kernel, HALF[kernel])
+
+
+@contextmanager
+def trying(**chosen: Tiles) -> Iterator[None]:
+    """Within: these tiles for these kernels, whatever the type and the device. For the tuner and for tests."""
+    before = dict(_trial)
+    _trial.update(chosen)
+    try:
+        yield
+    finally:
+        _trial.clear()
+        _trial.update(before)
+
+
+def as_json(table: dict[str, dict[str, Tiles]]) -> str:
+    """architecture -> kernel -> tiles, as `tuned.json` holds it."""
+    plain = {arch: {kernel: asdict(tiles) for kernel, tiles in row.items()} for arch, row in table.items()}
+    return json.dumps(plain, indent=1) + "\n"
+
+
+@cache
+def _tuned() -> dict[str, dict[str, Tiles]]:
+    if not TABLE.exists():
+        return {}
+    found: dict[str, dict[str, dict[str, Any]]] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return {arch: {kernel: Tiles(**fields) for kernel, fields in row.items()} for arch, row in found.items()}

@@ -1,7 +1,9 @@
 """Epilogue of the forward: the splits' partial sums become each token's log-probability and statistics.
 
-    rest    = log sum_{v != y} e^{z_v} - z_y           logprob = -softplus(rest)          lse = z_y - logprob
+    rest    = log sum_{v != y} e^{z_v} - z_y      logprob = -softplus(rest)      lse = z_y - logprob / ln 2
     entropy = -sum_v s_v log s_v      sum_p2 = sum_v s_v^2      top1 = 1[z_y = max_v z_v]      if MOMENTS
+
+Logits, maxima, moments and lse are in units of ln 2, as the forward leaves them; the other results are natural.
 
 The sum leaves the target out, so that 1 - p keeps its relative precision for p near 1. Outputs [N] fp32 are written at
 the valid tokens only. A target outside the vocabulary has logit NaN, and so has everything derived from it.
@@ -10,7 +12,7 @@ the valid tokens only. A target outside the vocabulary has logit NaN, and so has
 import triton
 import triton.language as tl
 
-from dftcore.kernels.tiles import LOWEST, log1p
+from dftcore.kernels.tiles import LN2, LOG2E, LOWEST, log1p
 
 
 @triton.jit
@@ -42,12 +44,12 @@ def epilogue_kernel(
         b_max = tl.maximum(b_max, tl.load(p_maximum + i * N + o_n, mask=m_n, other=LOWEST))
     b_sum = tl.zeros((BN,), tl.float32)
     for i in range(splits):
-        b_scale = tl.exp(tl.load(p_maximum + i * N + o_n, mask=m_n, other=LOWEST) - b_max)
+        b_scale = tl.exp2(tl.load(p_maximum + i * N + o_n, mask=m_n, other=LOWEST) - b_max)
         b_sum += b_scale * tl.load(p_total + i * N + o_n, mask=m_n, other=0.0)
-    b_rest = (b_max - b_target) + tl.log(b_sum)
+    b_rest = ((b_max - b_target) + tl.log2(b_sum)) * LN2
     b_logprob = -(tl.maximum(b_rest, 0.0) + log1p(tl.exp(-tl.abs(b_rest))))
     b_logprob = tl.where(b_target == b_target, b_logprob, b_target)  # NaN survives the maximum
-    b_lse = b_target - b_logprob
+    b_lse = b_target - b_logprob * LOG2E
     tl.store(p_logprob + b_row, b_logprob, mask=m_n)
     tl.store(p_lse + b_row, b_lse, mask=m_n)
     if TOP1:
@@ -58,10 +60,10 @@ def epilogue_kernel(
         b_sum_p2 = b_p * b_p
         for i in range(splits):
             b_offset = tl.load(p_maximum + i * N + o_n, mask=m_n, other=LOWEST) - b_lse
-            b_scale = tl.exp(b_offset)
+            b_scale = tl.exp2(b_offset)
             b_total = tl.load(p_total + i * N + o_n, mask=m_n, other=0.0)
             b_first = tl.load(p_first + i * N + o_n, mask=m_n, other=0.0)
-            b_expected += b_scale * (b_first + b_offset * b_total)
+            b_expected += b_scale * (b_first + b_offset * b_total) * LN2
             b_sum_p2 += b_scale * b_scale * tl.load(p_square + i * N + o_n, mask=m_n, other=0.0)
         tl.store(p_entropy + b_row, -b_expected, mask=m_n)
         tl.store(p_sum_p2 + b_row, b_sum_p2, mask=m_n)

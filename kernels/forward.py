@@ -1,31 +1,31 @@
-"""Forward: logits of one row tile against one run of vocabulary blocks, reduced on chip.
+"""Forward: logits of one row tile against one run of vocabulary tiles, reduced on chip.
 
-    z_iv = transform(h_i . W_v + bias_v)                                     never written
-    log_mass[b, i] = log sum_{v in b, v != y_i} e^{z_iv} (1 - tanh^2)        the slope only with a soft-cap
+    z_iv = transform(h_i . W_v + bias_v) / ln 2                              never written
+    log_mass[b, i] = log2 sum_{v in b, v != y_i} 2^{z_iv} (1 - tanh^2)       if MASSES; the slope only with a soft-cap
     target_logit[i] = z_{i, y_i}
-    maximum, total [splits, N]:  m = max_{v != y_i} z_iv,  sum e^{z_iv - m}   over the split's blocks
-    first, square  [splits, N]:  sum e^{z - m} (z - m),  sum e^{2 (z - m)}    if MOMENTS
+    maximum, total [splits, N]:  m = max_{v != y_i} z_iv,  sum 2^{z_iv - m}  over the split's tiles
+    first, square  [splits, N]:  sum 2^{z - m} (z - m),  sum 4^{z - m}       if MOMENTS
 
-Rows are gathered through `rows`, whose first `count` entries are the positions of the valid tokens; log_mass, maximum,
-total, first and square are indexed by that compact position, target_logit by the token's own.
+Row i is the i-th of the `count` valid tokens, whose hidden states lie one behind the other; target_logit alone is
+indexed by the token's own position, `rows[i]`. log_mass is fp16, rounded up: no pair is taken for lighter than it is.
 Programs of GROUP neighbouring row tiles walk the same weights at the same time, so that these stay in level-2 cache.
 """
 
 import triton
 import triton.language as tl
 
-from dftcore.kernels.tiles import LOWEST, final_logits, logits_tile
+from dftcore.kernels.tiles import LOG2E, LOWEST, MASS_LIMIT, MASS_SLACK, capped, logits_box, logits_tile
 
 
 @triton.jit
 def forward_kernel(
-    p_hidden,  # [N, D]
-    p_weight,  # [V, D]
+    p_hidden,  # [N, D] contiguous; with TMA its descriptor in boxes of [BM, BK]
+    p_weight,  # [V, D]; with TMA its descriptor in boxes of [BV, BK]
     p_bias,  # [V] or unused
     p_target,  # [N] int64
     p_rows,  # [N] int32
     p_count,  # [1] int32
-    p_log_mass,  # [ceil(V / BV), N] fp32
+    p_log_mass,  # [ceil(V / BLOCK), N] fp16
     p_target_logit,  # [N] fp32
     p_maximum,  # [splits, N] fp32
     p_total,
@@ -34,8 +34,6 @@ def forward_kernel(
     N,
     V,
     D,
-    stride_hn,
-    stride_hd,
     stride_wv,
     stride_wd,
     softcap,
@@ -43,12 +41,17 @@ def forward_kernel(
     splits,
     HAS_BIAS: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    MASSES: tl.constexpr,
     MOMENTS: tl.constexpr,
     EVEN_D: tl.constexpr,
+    TMA: tl.constexpr,
+    FLATTEN: tl.constexpr,  # one loop over tiles and hidden size: the next tile's loads pass under this one's softmax
+    BLOCK: tl.constexpr,
     BM: tl.constexpr,
     BV: tl.constexpr,
     BK: tl.constexpr,
     GROUP: tl.constexpr,
+    RUN: tl.constexpr,  # vocabulary tiles a program walks
 ):
     pid = tl.program_id(0)
     i_row = pid // (GROUP * splits) * GROUP + pid % GROUP
@@ -58,44 +61,57 @@ def forward_kernel(
         return
     o_n = i_row * BM + tl.arange(0, BM)
     m_n = o_n < count
-    b_row = tl.load(p_rows + tl.where(m_n, o_n, 0)).to(tl.int64)  # rows past the end repeat the first one, unstored
-    b_target = tl.load(p_target + b_row)
-    p_row = p_hidden + b_row * stride_hn
+    b_row = tl.load(p_rows + o_n, mask=m_n, other=0)
+    b_target = tl.load(p_target + b_row, mask=m_n, other=-1)
+    b_target = tl.where((b_target >= 0) & (b_target < V), b_target, -1).to(tl.int32)  # outside: nowhere
+    scale = inv_temperature * LOG2E
 
-    blocks = tl.cdiv(V, BV)
-    per_split = tl.cdiv(blocks, splits)
     b_max = tl.full((BM,), LOWEST, tl.float32)
     b_sum = tl.zeros((BM,), tl.float32)
     b_first = tl.zeros((BM,), tl.float32)
     b_square = tl.zeros((BM,), tl.float32)
-    for i_b in range(i_split * per_split, tl.minimum((i_split + 1) * per_split, blocks)):
-        o_v = i_b * BV + tl.arange(0, BV)
+    for i_t in tl.range(i_split * RUN, tl.minimum((i_split + 1) * RUN, tl.cdiv(V, BV)), flatten=FLATTEN):
+        o_v = i_t * BV + tl.arange(0, BV)
         o_in = tl.minimum(o_v, V - 1).to(tl.int64)  # columns past the end repeat the last one, masked below
-        b_z = logits_tile(p_row, p_weight + o_in * stride_wv, D, stride_hd, stride_wd, BM, BV, BK, EVEN_D)
+        if TMA:
+            b_z = logits_box(p_hidden, p_weight, i_row * BM, i_t * BV, D, BM, BV, BK)
+        else:
+            p_row = p_hidden + tl.minimum(o_n, N - 1).to(tl.int64) * D
+            b_z = logits_tile(p_row, p_weight + o_in * stride_wv, D, 1, stride_wd, BM, BV, BK, EVEN_D)
         b_bias = tl.load(p_bias + o_in).to(tl.float32) if HAS_BIAS else 0.0
-        b_z, b_slope = final_logits(b_z, b_bias, softcap, inv_temperature, HAS_BIAS, SOFTCAP)
+        b_z, b_slope = capped(b_z, b_bias, softcap, HAS_BIAS, SOFTCAP)
 
-        m_target = o_v[None, :] == b_target[:, None]
-        m_hit = m_n & (b_target >= i_b * BV) & (b_target < tl.minimum((i_b + 1) * BV, V))
-        tl.store(p_target_logit + b_row, tl.sum(tl.where(m_target, b_z, 0.0), 1), mask=m_hit)
+        m_hit = (b_target >= i_t * BV) & (b_target < (i_t + 1) * BV)
+        if (tl.sum(m_hit.to(tl.int32), 0) > 0) | ((i_t + 1) * BV > V):  # most tiles hold no target and no edge
+            o_column = tl.arange(0, BV)
+            m_target = o_column[None, :] == (b_target - i_t * BV)[:, None]
+            b_hit = tl.sum(tl.where(m_target, b_z, 0.0), 1) * scale
+            tl.store(p_target_logit + b_row, b_hit, mask=m_hit)
+            b_z = tl.where(m_target | (o_column >= V - i_t * BV)[None, :], float("-inf"), b_z)
 
-        b_z = tl.where(m_target | (o_v >= V)[None, :], float("-inf"), b_z)
-        b_block_max = tl.maximum(tl.max(b_z, 1), LOWEST)
-        b_shifted = b_z - b_block_max[:, None]
-        b_e = tl.exp(b_shifted)
-        b_block_sum = tl.sum(b_e, 1)
-        b_mass = tl.sum(b_e * b_slope, 1) if SOFTCAP else b_block_sum
-        tl.store(p_log_mass + tl.cast(i_b, tl.int64) * N + o_n, tl.log(b_mass) + b_block_max, mask=m_n)
+        b_z = tl.reshape(b_z, (BM, BV // BLOCK, BLOCK))
+        b_block_max = tl.maximum(tl.max(b_z, 2) * scale, LOWEST)  # [BM, blocks of the tile]
+        b_shifted = b_z * scale - b_block_max[:, :, None]
+        b_e = tl.exp2(b_shifted)
+        b_block_sum = tl.sum(b_e, 2)
+        if MASSES:
+            b_mass = tl.sum(b_e * tl.reshape(b_slope, (BM, BV // BLOCK, BLOCK)), 2) if SOFTCAP else b_block_sum
+            b_log = tl.maximum(tl.log2(b_mass) + b_block_max, -MASS_LIMIT)
+            b_log = tl.minimum(b_log + tl.abs(b_log) * MASS_SLACK, MASS_LIMIT)
+            o_b = i_t * (BV // BLOCK) + tl.arange(0, BV // BLOCK)
+            p_out = p_log_mass + o_b[None, :].to(tl.int64) * N + o_n[:, None]
+            tl.store(p_out, b_log.to(tl.float16), mask=m_n[:, None] & (o_b * BLOCK < V)[None, :])
 
-        b_new = tl.maximum(b_max, b_block_max)
-        b_old_scale = tl.exp(b_max - b_new)
-        b_scale = tl.exp(b_block_max - b_new)
+        b_new = tl.maximum(b_max, tl.max(b_block_max, 1))
+        b_old_scale = tl.exp2(b_max - b_new)
+        b_offset = b_block_max - b_new[:, None]
+        b_scale = tl.exp2(b_offset)
         if MOMENTS:
-            b_block_first = tl.sum(tl.where(b_e > 0.0, b_e * b_shifted, 0.0), 1)
+            b_block_first = tl.sum(tl.where(b_e > 0.0, b_e * b_shifted, 0.0), 2)
             b_first = b_old_scale * (b_first + (b_max - b_new) * b_sum)
-            b_first += b_scale * (b_block_first + (b_block_max - b_new) * b_block_sum)
-            b_square = b_old_scale * b_old_scale * b_square + b_scale * b_scale * tl.sum(b_e * b_e, 1)
-        b_sum = b_old_scale * b_sum + b_scale * b_block_sum
+            b_first += tl.sum(b_scale * (b_block_first + b_offset * b_block_sum), 1)
+            b_square = b_old_scale * b_old_scale * b_square + tl.sum(b_scale * b_scale * tl.sum(b_e * b_e, 2), 1)
+        b_sum = b_old_scale * b_sum + tl.sum(b_scale * b_block_sum, 1)
         b_max = b_new
     o_out = tl.cast(i_split, tl.int64) * N + o_n
     tl.store(p_maximum + o_out, b_max, mask=m_n)

@@ -1,4 +1,4 @@
-"""Routing, first half: how many (row, block) pairs fall into each bin of log2(|g| mass); see `budget`.
+"""Routing, first step: how many (row, block) pairs fall into each bin of log2(|g| mass); see `budget`.
 
 counts [BINS] int32 must start at 0. A row's own target block is always kept and not counted. Integer atomics: the
 result does not depend on their order.
@@ -7,16 +7,14 @@ result does not depend on their order.
 import triton
 import triton.language as tl
 
-from dftcore.kernels.tiles import mass_bin
-
 
 @triton.jit
 def histogram_kernel(
-    p_log_mass,  # [blocks, N] fp32, by compact position
+    p_log_mass,  # [blocks, N] fp16, by compact position
     p_rows,  # [N] int32
     p_count,  # [1] int32
     p_target,  # [N] int64
-    p_offset,  # [N] fp32: log2(|g| / 2^octave) - lse log2(e)
+    p_offset,  # [N] fp32: log2(|g| / 2^octave) - lse
     p_counts,  # [BINS] int32
     N,
     blocks,
@@ -38,8 +36,9 @@ def histogram_kernel(
     b_counts = tl.zeros((BINS,), tl.int32)
     for i_b in range(first, tl.minimum(first + PER_PROGRAM, blocks)):
         m_pair = m_n & (b_own != i_b)
-        b_mass = tl.load(p_log_mass + tl.cast(i_b, tl.int64) * N + o_n, mask=m_n, other=0.0)
-        b_bin = mass_bin(b_mass, b_offset, BINS, PER_OCTAVE)
+        b_mass = tl.load(p_log_mass + tl.cast(i_b, tl.int64) * N + o_n, mask=m_n, other=0.0).to(tl.float32)
+        b_bin = tl.ceil((b_mass + b_offset) * PER_OCTAVE + (BINS - 1))
+        b_bin = tl.minimum(tl.maximum(b_bin, 0.0), BINS - 1.0).to(tl.int32)
         # What is not to be counted goes to bin 0, and is taken off it again: histogram's own mask is too recent.
         b_counts += tl.histogram(tl.where(m_pair, b_bin, 0), BINS)
         b_counts -= tl.where(tl.arange(0, BINS) == 0, tl.sum((~m_pair).to(tl.int32), 0), 0)

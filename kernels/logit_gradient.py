@@ -10,7 +10,7 @@ device only, and the programs, a fixed number of them, walk these.
 import triton
 import triton.language as tl
 
-from dftcore.kernels.tiles import final_logits, logits_tile
+from dftcore.kernels.tiles import LOG2E, capped, logits_tile
 
 
 @triton.jit
@@ -21,11 +21,11 @@ def logit_gradient_kernel(
     p_target,  # [N] int64
     p_grad,  # [N] fp32: g / 2^octave / temperature
     p_rest,  # [N] fp32: 1 - p
-    p_lse,  # [N] fp32
-    p_lists,  # [blocks, N] int32, or [N] with list_stride 0
-    list_stride,
+    p_lse,  # [N] fp32, in units of ln 2
+    p_lists,  # int32: rows
+    p_list_starts,  # [blocks] int64: where the block's rows begin in lists
     p_counts,  # [blocks] int32
-    p_slots,  # [blocks] int64: where the block's rows start in G
+    p_slots,  # [blocks] int64: where the block's rows begin in G
     p_tile_block,  # [tiles] int32
     p_tile_start,  # [blocks] int32: the block's first tile
     p_group,  # [2] int32: the group's first tile, and the next group's
@@ -45,13 +45,12 @@ def logit_gradient_kernel(
     BV: tl.constexpr,
     BK: tl.constexpr,
 ):
-    first = tl.load(p_group)
     end = tl.load(p_group + 1)
-    for i_t in range(first + tl.program_id(0), end, tl.num_programs(0)):
+    for i_t in range(tl.load(p_group) + tl.program_id(0), end, tl.num_programs(0)):
         i_b = tl.load(p_tile_block + i_t).to(tl.int64)
         o_m = (i_t - tl.load(p_tile_start + i_b)) * BM + tl.arange(0, BM)
         m_m = o_m < tl.load(p_counts + i_b)
-        b_row = tl.load(p_lists + i_b * list_stride + o_m, mask=m_m, other=0).to(tl.int64)
+        b_row = tl.load(p_lists + tl.load(p_list_starts + i_b) + o_m, mask=m_m, other=0).to(tl.int64)
         o_v = i_b * BV + tl.arange(0, BV)
         o_in = tl.minimum(o_v, V - 1)
         b_z = logits_tile(
@@ -59,10 +58,10 @@ def logit_gradient_kernel(
             BM, BV, BK, EVEN_D,
         )  # fmt: skip
         b_bias = tl.load(p_bias + o_in).to(tl.float32) if HAS_BIAS else 0.0
-        b_z, b_slope = final_logits(b_z, b_bias, softcap, inv_temperature, HAS_BIAS, SOFTCAP)
+        b_z, b_slope = capped(b_z, b_bias, softcap, HAS_BIAS, SOFTCAP)
 
         b_grad = tl.load(p_grad + b_row)
-        b_s = tl.exp(b_z - tl.load(p_lse + b_row)[:, None])
+        b_s = tl.exp2(b_z * (inv_temperature * LOG2E) - tl.load(p_lse + b_row)[:, None])
         m_target = o_v[None, :] == tl.load(p_target + b_row)[:, None]
         b_g = tl.where(m_target, tl.load(p_rest + b_row)[:, None], -b_s) * b_slope * b_grad[:, None]
         b_g = tl.where((o_v < V)[None, :], b_g, 0.0)

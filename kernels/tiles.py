@@ -1,16 +1,25 @@
 """Device functions shared by the kernels: a tile of logits, the final transform, and functions of one variable.
 
-Letters: N tokens, D hidden size, V vocabulary; BM rows, BV = 128 columns and BK of the hidden size in a tile.
-Only `tl` built-ins are used, so that the interpreter runs the same code as the compiler.
+Letters: N tokens, D hidden size, V vocabulary; BM rows, BV columns and BK of the hidden size in a tile; a block is
+128 columns. Only `tl` built-ins are used, so that the interpreter runs the same code as the compiler.
+
+Logits leave the tile in units of ln 2, so that e^z = 2^z' costs one instruction; whatever is derived from them and kept
+(log masses, maxima, log-sum-exp) is in these units, and only log-probabilities and entropies are natural.
 """
 
 import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+LN2 = tl.constexpr(0.6931471805599453)
 LOWEST = tl.constexpr(-3.0e38)  # a finite stand-in for -inf: differences of two of them are 0, not NaN
 SHARE_SCALE = tl.constexpr(4096.0)  # shares are stored times this, so that fp16 holds the small ones
-FIXED_ONE = tl.constexpr(1073741824.0)  # 2^30: the fixed-point value of a row's largest possible gradient
+MASS_SLACK = tl.constexpr(0.0009765625)  # 2^-10: a log mass is stored that much of itself higher, over fp16's rounding
+MASS_LIMIT = tl.constexpr(60000.0)
+FIELD_BITS = tl.constexpr(21)  # three fixed-point numbers to a word of 64 bits
+FIELD_ONE = tl.constexpr(1032192.0)  # 2^20 - 2^14: a row's largest possible gradient; the rest is room for roundings
+ROUNDER = tl.constexpr(12582912.0)  # 1.5 * 2^23: adding it leaves a float's nearest integer in its low bits
+ROUNDER_BITS = tl.constexpr(0x4B400000)
 
 
 @triton.jit
@@ -43,8 +52,28 @@ def logits_tile(
 
 
 @triton.jit
-def final_logits(b_z, b_bias, softcap, inv_temperature, HAS_BIAS: tl.constexpr, SOFTCAP: tl.constexpr):
-    """softcap tanh((z + bias) / softcap) / temperature, and the slope of the cap, 1 - tanh^2 (1 without a cap)."""
+def logits_box(
+    hidden_boxes,  # descriptor of [N, D] in boxes of [BM, BK]
+    weight_boxes,  # descriptor of [V, D] in boxes of [BV, BK]
+    first_row,
+    first_column,
+    D,
+    BM: tl.constexpr,
+    BV: tl.constexpr,
+    BK: tl.constexpr,
+):
+    """The same from the copy engine: consecutive rows and columns; what lies beyond N, V or D reads as 0."""
+    b_z = tl.zeros((BM, BV), dtype=tl.float32)
+    for i_k in range(0, D, BK):
+        b_h = hidden_boxes.load([first_row, i_k])
+        b_w = weight_boxes.load([first_column, i_k])
+        b_z = tl.dot(b_h, b_w.T, b_z, input_precision="ieee")
+    return b_z
+
+
+@triton.jit
+def capped(b_z, b_bias, softcap, HAS_BIAS: tl.constexpr, SOFTCAP: tl.constexpr):
+    """softcap tanh((z + bias) / softcap), and the slope of the cap, 1 - tanh^2 (1 without a cap)."""
     if HAS_BIAS:
         b_z += b_bias[None, :]
     b_slope = b_z * 0.0 + 1.0 if SOFTCAP else 1.0
@@ -52,7 +81,7 @@ def final_logits(b_z, b_bias, softcap, inv_temperature, HAS_BIAS: tl.constexpr, 
         b_tanh = 1.0 - 2.0 / (tl.exp(2.0 * b_z / softcap) + 1.0)
         b_slope = 1.0 - b_tanh * b_tanh
         b_z = softcap * b_tanh
-    return b_z * inv_temperature, b_slope
+    return b_z, b_slope
 
 
 @triton.jit
@@ -63,13 +92,28 @@ def log1p(x):
 
 
 @triton.jit
-def mass_bin(b_log_mass, b_offset, BINS: tl.constexpr, PER_OCTAVE: tl.constexpr):
-    """Histogram bin of |g| mass, int32; b_offset is log2(|g| / 2^octave) - lse log2(e)."""
-    b_octaves = b_log_mass * LOG2E + b_offset
-    return tl.minimum(tl.maximum(tl.ceil(b_octaves * PER_OCTAVE + (BINS - 1)), 0.0), BINS - 1.0).to(tl.int32)
+def kept(b_octaves, cut, b_own, i_b):
+    """Whether a pair is computed exactly: heavier than the cut, or the row's own target block, or not a number.
+
+    b_octaves = log2(|g| mass / 2^octave), a single sum: every kernel that asks gets the same bit for bit.
+    """
+    return ~(b_octaves <= cut) | (b_own == i_b)
 
 
 @triton.jit
-def fixed_unit(b_row_bound, b_column_bound):
-    """What one step of the fixed-point dH is worth, [BM, BD]: no sum of a row's gradients can pass its two bounds."""
-    return tl.maximum(b_row_bound[:, None] * b_column_bound[None, :], 1e-25) / FIXED_ONE
+def bound(b_bound):
+    """A bound of the fixed-point dH, kept off 0 so that its inverse is finite."""
+    return tl.maximum(b_bound, 1e-18)
+
+
+@triton.jit
+def to_field(b_value):
+    """The nearest integer of |value| < 2^21 as int64: an addition, where a conversion runs at a quarter of the rate."""
+    return ((b_value + ROUNDER).to(tl.int32, bitcast=True) - ROUNDER_BITS).to(tl.int64)
+
+
+@triton.jit
+def from_field(b_word, b_field):
+    """Field 0, 1 or 2 of a sum of words f0 + f1 2^21 + f2 2^42; a bias on each keeps them from borrowing."""
+    bias = (1 << 20) + (1 << 41) + (1 << 62)
+    return (((b_word + bias) >> (b_field * FIELD_BITS)) & ((1 << 21) - 1)).to(tl.float32) - (1 << 20)

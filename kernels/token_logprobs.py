@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dftcore.kernels.launch import Head, Scan, gradients, scan, upstream
+from dftcore.kernels.backward import gradients
+from dftcore.kernels.budget import BLOCK
+from dftcore.kernels.launch import Head, Scan, scan
+from dftcore.kernels.routes import upstream
 
 
 @torch.library.custom_op("dftcore::token_logprobs", mutates_args=())
@@ -30,7 +33,8 @@ def _forward(
     moments: bool,
     top1: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    found = scan(Head(hidden, weight, bias, targets, softcap, temperature), ignore_index, moments, top1)
+    head = Head(hidden, weight, bias, targets, softcap, temperature)
+    found = scan(head, ignore_index, error_budget > 0.0, moments, top1)
     return (
         found.logprob, found.lse, found.log_mass, found.rows, found.count,
         found.entropy, found.top1, found.sum_p2,
@@ -39,14 +43,14 @@ def _forward(
 
 @_forward.register_fake
 def _(hidden, weight, targets, bias, softcap, temperature, ignore_index, error_budget, moments, top1):  # type: ignore[no-untyped-def]
-    rows, blocks = hidden.shape[0], (weight.shape[0] + 127) // 128
+    rows, blocks = hidden.shape[0], (weight.shape[0] + BLOCK - 1) // BLOCK if error_budget > 0.0 else 0
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return hidden.new_empty(shape, dtype=dtype)
 
     statistics = (empty(rows if moments else 0), empty(rows if top1 else 0), empty(rows if moments else 0))
     integers = (empty(rows, dtype=torch.int32), empty(1, dtype=torch.int32))
-    return empty(rows), empty(rows), empty(blocks, rows), *integers, *statistics
+    return empty(rows), empty(rows), empty(blocks, rows, dtype=torch.float16), *integers, *statistics
 
 
 @torch.library.custom_op("dftcore::token_logprobs_backward", mutates_args=())
@@ -70,7 +74,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     head = Head(hidden, weight, bias, targets, softcap, temperature)
     found = Scan(logprob, lse, log_mass, rows, count, lse, lse, lse)
-    up = upstream(head, logprob, grad, ignore_index)
+    up = upstream(head, found, grad, ignore_index)
     grad_hidden, grad_weight, grad_bias = gradients(head, found, up, error_budget, need_hidden, need_weight)
     return (
         hidden.new_empty(0) if grad_hidden is None else grad_hidden,

@@ -16,13 +16,13 @@ from dftcore.kernels.tiles import SHARE_SCALE
 def weight_gradient_kernel(
     p_g,  # [slots, BV]
     p_hidden,  # [N, D]
-    p_lists,  # [blocks, N] int32, or [N] with list_stride 0
-    list_stride,
+    p_lists,  # int32: rows
+    p_list_starts,  # [blocks] int64: where the block's rows begin in lists
     p_counts,  # [blocks] int32
-    p_slots,  # [blocks] int64
+    p_slots,  # [blocks] int64: where the block's rows begin in G
     p_group,  # [2] int32: the group's first block, and the next group's
-    p_spread,  # [blocks, D] fp32 or unused
-    p_spread_bias,  # [blocks] fp32 or unused
+    p_spread,  # [blocks, D] or unused
+    p_spread_bias,  # [blocks] or unused
     p_scale,  # [1] fp32: 2^octave
     p_out,  # [V, D]
     p_out_bias,  # [V] or unused
@@ -45,6 +45,7 @@ def weight_gradient_kernel(
         i_b = tl.cast(first + i // slices, tl.int64)
         count = tl.load(p_counts + i_b)
         slot = tl.load(p_slots + i_b)
+        p_list = p_lists + tl.load(p_list_starts + i_b)
         o_v = tl.arange(0, BV)
         o_d = i % slices * BD + tl.arange(0, BD)
         m_d = o_d < D
@@ -53,7 +54,7 @@ def weight_gradient_kernel(
         for i_r in range(0, count, BR):
             o_r = i_r + tl.arange(0, BR)
             m_r = o_r < count
-            b_row = tl.load(p_lists + i_b * list_stride + o_r, mask=m_r, other=0).to(tl.int64)
+            b_row = tl.load(p_list + o_r, mask=m_r, other=0).to(tl.int64)
             b_g = tl.load(p_g + (slot + o_r)[None, :] * BV + o_v[:, None], mask=m_r[None, :], other=0.0)
             p_h = p_hidden + b_row[:, None] * stride_hn + (o_d * stride_hd)[None, :]
             b_h = tl.load(p_h, mask=m_r[:, None] & m_d[None, :], other=0.0)
@@ -61,13 +62,14 @@ def weight_gradient_kernel(
             if HAS_BIAS:
                 b_bias += tl.sum(b_g.to(tl.float32), 1)
         if SPREAD:
-            b_out -= tl.load(p_spread + i_b * D + o_d, mask=m_d, other=0.0)[None, :] / SHARE_SCALE
+            b_spread = tl.load(p_spread + i_b * D + o_d, mask=m_d, other=0.0).to(tl.float32)
+            b_out -= b_spread[None, :] * (1.0 / SHARE_SCALE)
         o_row = i_b * BV + o_v
         p_tile = p_out + o_row[:, None] * stride_ov + (o_d * stride_od)[None, :]
         m_tile = (o_row < V)[:, None] & m_d[None, :]
         tl.store(p_tile, (b_out * scale).to(p_out.dtype.element_ty), mask=m_tile)
         if HAS_BIAS:
             if SPREAD:
-                b_bias -= tl.load(p_spread_bias + i_b) / SHARE_SCALE
+                b_bias -= tl.load(p_spread_bias + i_b).to(tl.float32) * (1.0 / SHARE_SCALE)
             if i % slices == 0:
                 tl.store(p_out_bias + o_row, (b_bias * scale).to(p_out_bias.dtype.element_ty), mask=o_row < V)

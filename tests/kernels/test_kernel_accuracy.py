@@ -15,6 +15,8 @@ from torch import Tensor
 from dftcore.losses import reference
 
 fused = pytest.importorskip("dftcore.kernels.token_logprobs").token_logprobs
+from dftcore.kernels.config import Tiles, trying  # noqa: E402
+from dftcore.kernels.launch import fits_boxes  # noqa: E402
 
 
 @dataclass
@@ -125,6 +127,32 @@ def test_probabilities_near_0_and_1_and_large_logits(device, dtype, scale):
     assert torch.equal(ours[3].double(), exact[3])
     for gradient, true in zip(ours[4:], exact[4:], strict=True):
         assert (gradient.double() - true).norm() <= tolerance * scale**2 * true.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("vocab", [515, 512, 129])
+def test_the_copy_engines_path_gives_what_pointers_give(device, dtype, vocab):
+    """Two blocks to a tile, in one loop or two; the last tile reaches past V, the last box past D and past N."""
+    if device == "cuda" and torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("needs compute capability 9")
+    case = Case(vocab=vocab, dtype=dtype, ignored=(0, 5, 36), device=device)
+    usual = case.ours(2.0**-8)
+    for flatten in (0, 1):
+        tiles = Tiles({"BM": 64, "BV": 256, "BK": 64, "GROUP": 2, "RUN": 2, "TMA": 1, "FLATTEN": flatten}, 4, 2)
+        with trying(forward=tiles):
+            for ours, theirs in zip(case.ours(2.0**-8), usual, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.detach().abs().max()))
+
+
+def test_only_aligned_contiguous_rows_are_left_to_the_copy_engine(device):
+    capable = device == "cpu" or torch.cuda.get_device_capability() >= (9, 0)
+    whole = torch.zeros(9, 72, dtype=torch.float16, device=device)
+    assert fits_boxes(whole) == capable
+    assert fits_boxes(whole[:, :40]) == capable
+    assert not fits_boxes(whole[:, 1:41])  # starts on 2 bytes
+    assert not fits_boxes(whole.T)
+    assert not fits_boxes(whole[:1].expand(9, 72))
+    assert not fits_boxes(torch.zeros(9, 73, dtype=torch.float16, device=device))
 
 
 def test_one_minus_p_keeps_its_relative_precision(device):

@@ -9,8 +9,10 @@ from torch import Tensor
 from dftcore import linear_cross_entropy, linear_token_logprobs
 from dftcore.losses.api import _resolve
 
-launch = pytest.importorskip("dftcore.kernels.launch")
-KERNELS = [name for name in vars(launch) if name.endswith("_kernel")]
+backward = pytest.importorskip("dftcore.kernels.backward")
+from dftcore.kernels import launch, routes  # noqa: E402
+
+KERNELS = {name: host for host in (launch, routes, backward) for name in vars(host) if name.endswith("_kernel")}
 
 
 def problem(device: str, rows: int = 12, dim: int = 16, vocab: int = 300) -> tuple[Tensor, Tensor, Tensor]:
@@ -25,18 +27,18 @@ def test_the_triton_kernels_really_run(device, monkeypatch):
 
     class Recorder:
         def __init__(self, name: str) -> None:
-            self.name, self.kernel = name, getattr(launch, name)
+            self.name, self.kernel = name, getattr(KERNELS[name], name)
 
         def __getitem__(self, grid: tuple[int, ...]) -> object:
             launched.append(self.name)
             return self.kernel[grid]
 
-    for name in KERNELS:
-        monkeypatch.setattr(launch, name, Recorder(name))
+    for name, host in KERNELS.items():
+        monkeypatch.setattr(host, name, Recorder(name))
     hidden, weight, targets = problem(device)
     linear_cross_entropy(hidden, weight, targets, backend="triton", error_budget=0.1).backward()
     assert set(launched) == set(KERNELS)
-    assert len(KERNELS) == 8
+    assert len(KERNELS) == 10
     launched.clear()
     linear_cross_entropy(hidden, weight, targets, backend="torch").backward()
     assert not launched

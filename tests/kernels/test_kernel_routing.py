@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 
 from dftcore import linear_cross_entropy
+from dftcore.kernels import plan as plans
 from dftcore.kernels.budget import BLOCK
 from dftcore.kernels.plan import make_plan
 from dftcore.losses.routing import route as torch_route
 
-launch = pytest.importorskip("dftcore.kernels.launch")
+backward = pytest.importorskip("dftcore.kernels.backward")
+from dftcore.kernels import launch, routes  # noqa: E402
+
 ROWS, DIM, VOCAB = 60, 24, 700
 
 
@@ -35,47 +38,56 @@ def gradients(
 
 
 @pytest.mark.parametrize("budget", [0.2, 0.03, 0.003])
-def test_routes_are_those_of_the_torch_back_end_and_within_the_budget(device, budget):
+def test_routes_stay_within_the_budget_and_are_nearly_those_of_the_torch_back_end(device, budget):
+    """Nearly, because the kernels keep the masses in fp16, rounded up."""
     hidden, weight, targets = peaked(device)
     head = launch.Head(hidden, weight, None, targets, None, 1.0)
-    found = launch.scan(head, -100, moments=False, top1=False)
+    found = launch.scan(head, -100, masses=True, moments=False, top1=False)
     valid = (targets != -100).nonzero().squeeze(-1)
     assert found.count.item() == len(valid)
     assert torch.equal(found.rows[: len(valid)].long(), valid)
     grad = torch.linspace(-1.0, 0.7, ROWS, device=device)
-    up = launch.upstream(head, found.logprob, grad, -100)
-    lists, lengths, shares = launch.route(head, found, up, budget)
+    up = routes.upstream(head, found, grad, -100)
+    cut = routes.cut_of(head, found, up, budget)
+    counts = torch.zeros(head.blocks, dtype=torch.int32, device=device)
+    shares = routes.shares_of(head, found, up, cut, counts)
+    step = backward.Steps(head, found, up)
+    plan = make_plan(None, counts, ROWS, step.tile_rows, ROWS * head.blocks + ROWS)
+    step.fill(plan, plan.groups[0, 2:], cut)
 
     logits = hidden[valid].double() @ weight.double().T
     logp = logits.log_softmax(-1)
-    blocks = lists.shape[0]
-    mass = torch.nn.functional.pad(logp.exp(), (0, blocks * BLOCK - VOCAB)).unflatten(-1, (-1, BLOCK)).sum(-1)
+    mass = torch.nn.functional.pad(logp.exp(), (0, head.blocks * BLOCK - VOCAB)).unflatten(-1, (-1, BLOCK)).sum(-1)
     target_logp = logp.gather(-1, targets[valid, None]).squeeze(-1)
     expected = torch_route(grad[valid].double(), target_logp, mass.log(), targets[valid], VOCAB, budget)
-    keep = torch.zeros(ROWS, blocks, dtype=torch.bool, device=device)
-    for block in range(blocks):
-        listed = lists[block, : lengths[block]]
+    keep = torch.zeros(ROWS, head.blocks, dtype=torch.bool, device=device)
+    for block, (start, length) in enumerate(zip(plan.list_starts.tolist(), counts.tolist(), strict=True)):
+        listed = plan.lists[start : start + length]
         assert torch.equal(listed, listed.sort().values)
+        assert len(listed.unique()) == length
         keep[listed.long(), block] = True
-    assert torch.equal(keep[valid], expected.keep)
-    assert not keep.all(-1)[valid].all()  # something is dropped
-    dropped = (mass * grad[valid].abs().double()[:, None])[~keep[valid]].sum()
+    keep = keep[valid]
+    assert (keep != expected.keep).double().mean() <= 0.02
+    assert not keep.all()  # something is dropped
+    dropped = (mass * grad[valid].abs().double()[:, None])[~keep].sum()
     assert dropped <= budget * 2 * (grad[valid].double() * torch.expm1(target_logp)).abs().sum()
 
-    by_position = shares.permute(1, 0, 2).reshape(ROWS, -1)[: len(valid), :blocks].double() / 4096 * up.scale.double()
-    assert expected.share is not None
-    torch.testing.assert_close(by_position, expected.share, rtol=1e-4, atol=1e-9)
+    by_position = shares.permute(1, 0, 2).reshape(ROWS, -1)[: len(valid), : head.blocks].double() / 4096
+    assert torch.equal(by_position == 0, keep)
+    sizes = torch.tensor([BLOCK] * (head.blocks - 1) + [VOCAB - BLOCK * (head.blocks - 1)], device=device)
+    true = (mass * grad[valid].double()[:, None] / sizes).masked_fill(keep, 0.0)
+    torch.testing.assert_close(by_position * up.scale.double(), true, rtol=0.02, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", [{}, {"softcap": 6.0}, {"reduction": "sum"}], ids=["plain", "softcap", "sum"])
-def test_gradients_are_those_of_the_torch_back_end(device, options):
-    """The same routes, the same stand-in for what is dropped: they agree far below the error they share."""
+def test_gradients_are_nearly_those_of_the_torch_back_end(device, options):
+    """Nearly the same routes and stand-ins for what is dropped: they agree below the error they share."""
     tensors = peaked(device)
     ours = gradients(tensors, "triton", 0.03, **options)
     torch_s = gradients(tensors, "torch", 0.03, **options)
     exact = gradients(tensors, "reference", None, **options)
     for mine, theirs, true in zip(ours, torch_s, exact, strict=True):
-        assert (mine - theirs).norm() <= 1e-5 * true.norm()
+        assert (mine - theirs).norm() <= 0.5 * (mine - true).norm()
         assert 1e-4 * true.norm() <= (mine - true).norm() <= 0.2 * true.norm()
 
 
@@ -86,13 +98,21 @@ def test_results_repeat_bit_for_bit(device, budget):
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("scale", [1e-12, 1e12])
+@pytest.mark.parametrize("scale", [2.0**-40, 2.0**40])
 def test_fixed_point_sums_do_not_depend_on_the_size_of_the_gradient(device, scale):
     tensors = peaked(device)
     usual = gradients(tensors, "triton", 0.03)
     scaled = gradients(tensors, "triton", 0.03, normalizer=float((tensors[2] != -100).sum()) / scale)
     for a, b in zip(scaled, usual, strict=True):
-        assert (a.double() / scale - b).norm() <= 1e-5 * b.norm()
+        assert torch.equal(a / scale, b)
+
+
+def test_fixed_point_sums_are_as_good_as_fp32_ones(device):
+    """At a budget that drops next to nothing, against the sums in fp32."""
+    tensors = peaked(device)
+    exact = gradients(tensors, "reference", None)
+    for mine, true in zip(gradients(tensors, "triton", 1e-9), exact, strict=True):
+        assert (mine - true).norm() <= 1e-5 * true.norm()
 
 
 def test_the_certificate_bounds_every_row_when_one_column_of_each_block_is_far_off(device):
@@ -115,17 +135,29 @@ def test_the_certificate_bounds_every_row_when_one_column_of_each_block_is_far_o
     assert error.max() > 1e-3 * bound.max()
 
 
+def test_many_groups_give_what_one_gives(device, monkeypatch):
+    """A workspace of little more than one list's length: one block at a time."""
+    tensors = peaked(device)
+    for budget in (0.0, 0.03):
+        together = gradients(tensors, "triton", budget)
+        monkeypatch.setattr(plans, "FEWEST_SLOTS", 0)
+        apart = gradients(tensors, "triton", budget)
+        monkeypatch.undo()
+        for a, b in zip(apart, together, strict=True):
+            assert (a - b).norm() <= 1e-6 * b.norm()
+
+
 def test_the_plan_fits_its_workspace_and_reaches_every_list_entry_once():
     generator = torch.Generator().manual_seed(0)
     for counts in (torch.full((9,), 50), torch.zeros(9).long(), torch.randint(0, 51, (9,), generator=generator)):
-        plan = make_plan(torch.zeros(9, 50, dtype=torch.int32), counts.int(), tile_rows=16, workspace_share=0.01)
+        plan = make_plan(None, counts.int(), rows=50, tile_rows=16, slots=100)
         seen_blocks, seen_tiles = [], []
         for first_tile, end_tile, first_block, end_block in plan.groups.tolist():
-            used = torch.zeros(plan.slot_count, dtype=torch.int64)
+            used = torch.zeros(100, dtype=torch.int64)
             for block in range(first_block, end_block):
                 start = int(plan.slots[block])
                 used[start : start + int(counts[block])] += 1
-                assert start + int(counts[block]) <= plan.slot_count
+                assert start + int(counts[block]) <= 100
             assert used.max() <= 1
             seen_blocks += range(first_block, end_block)
             for tile in range(first_tile, end_tile):
