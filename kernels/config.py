@@ -1,7 +1,7 @@
 """Tile sizes of every kernel, from a table by architecture and type; no autotuning at run time.
 
-Some kernels add to their outputs in place, and a first call should not depend on the machine's mood. `tuned.json` beside
-this file, where there is one, goes before the defaults here, which use nothing that not every device has. The benchmark
+Some kernels add to their outputs in place, and a first call should not depend on the machine's mood. `tuned.json` here,
+where there is one, goes before the defaults here, which use nothing that not every device has. The benchmark
 of the loss writes it on a device of that architecture: it times CANDIDATES, all of which compile ahead of time.
 
 Half-precision inputs run on tensor cores, fp32 inputs on ordinary FMAs.
