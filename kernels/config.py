@@ -50,9 +50,9 @@ def _weights(bd: int, br: int, warps: int, stages: int, programs: int = 1) -> Ti
     return Tiles({"BV": 128, "BD": bd, "BR": br}, warps, stages, programs)
 
 
-def _scatter(bd: int, slices: int, warps: int, stages: int, programs: int = 1) -> Tiles:
+def _scatter(bd: int, slices: int, warps: int, stages: int, programs: int = 1, bk: int = 128) -> Tiles:
     """Its BM is that of the logit gradients, whose tiles it shares."""
-    return Tiles({"BV": 128, "BD": bd, "SLICES": slices}, warps, stages, programs)
+    return Tiles({"BV": 128, "BK": bk, "BD": bd, "SLICES": slices}, warps, stages, programs)
 
 
 def _hidden(bm: int, bk: int, bd: int, warps: int, stages: int) -> Tiles:
@@ -71,7 +71,7 @@ SINGLE: dict[str, Tiles] = {
     "forward": _forward(32, 128, 32, 8, 2),
     "logit_gradient": _logits(64, 32, 8, 2),
     "weight_gradient": _weights(64, 16, 8, 2),
-    "hidden_scatter": _scatter(16, 8, 8, 2),
+    "hidden_scatter": _scatter(32, 8, 8, 2, bk=32),
     "hidden_gradient": _hidden(64, 32, 64, 8, 2),
     "hidden_finish": _hidden(64, 32, 64, 8, 2),
 }
@@ -86,7 +86,7 @@ VECTOR: dict[str, Tiles] = {
 CANDIDATES: dict[str, list[Tiles]] = {
     "forward": [
         *(_forward(128, 256, 64, 8, 4, TMA=1, **more) for more in ({}, {"GROUP": 32}, {"GROUP": 8}, {"RUN": 8})),
-        *(_forward(128, 256, 64, 8, stages, TMA=1, FLATTEN=1) for stages in (3, 4)),
+        _forward(128, 256, 64, 8, 3, TMA=1, FLATTEN=1),
         _forward(128, 256, 64, 8, 3, TMA=1),
         _forward(256, 128, 64, 8, 4, TMA=1),
         _forward(128, 128, 64, 8, 4, TMA=1),

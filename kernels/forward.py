@@ -14,7 +14,7 @@ Programs of GROUP neighbouring row tiles walk the same weights at the same time,
 import triton
 import triton.language as tl
 
-from dftcore.kernels.tiles import LOG2E, LOWEST, MASS_LIMIT, MASS_SLACK, capped, logits_box, logits_tile
+from dftcore.kernels.tiles import LOG2E, LOWEST, MASS_LIMIT, MASS_SLACK, cap_slope, capped, logits_box, logits_tile
 
 
 @triton.jit
@@ -79,7 +79,7 @@ def forward_kernel(
             p_row = p_hidden + tl.minimum(o_n, N - 1).to(tl.int64) * D
             b_z = logits_tile(p_row, p_weight + o_in * stride_wv, D, 1, stride_wd, BM, BV, BK, EVEN_D)
         b_bias = tl.load(p_bias + o_in).to(tl.float32) if HAS_BIAS else 0.0
-        b_z, b_slope = capped(b_z, b_bias, softcap, HAS_BIAS, SOFTCAP)
+        b_z = capped(b_z, b_bias, softcap, HAS_BIAS, SOFTCAP)
 
         m_hit = (b_target >= i_t * BV) & (b_target < (i_t + 1) * BV)
         if (tl.sum(m_hit.to(tl.int32), 0) > 0) | ((i_t + 1) * BV > V):  # most tiles hold no target and no edge
@@ -95,7 +95,9 @@ def forward_kernel(
         b_e = tl.exp2(b_shifted)
         b_block_sum = tl.sum(b_e, 2)
         if MASSES:
-            b_mass = tl.sum(b_e * tl.reshape(b_slope, (BM, BV // BLOCK, BLOCK)), 2) if SOFTCAP else b_block_sum
+            b_mass = b_block_sum
+            if SOFTCAP:
+                b_mass = tl.sum(tl.where(b_e > 0.0, b_e * cap_slope(b_z, softcap), 0.0), 2)
             b_log = tl.maximum(tl.log2(b_mass) + b_block_max, -MASS_LIMIT)
             b_log = tl.minimum(b_log + tl.abs(b_log) * MASS_SLACK, MASS_LIMIT)
             o_b = i_t * (BV // BLOCK) + tl.arange(0, BV // BLOCK)

@@ -17,18 +17,34 @@ from dftcore.kernels.tiles import FIELD_BITS, FIELD_ONE, bound, to_field
 
 @triton.jit
 def scatter_product(
-    b_g,  # [BM, BV]
-    p_column,  # [BV] pointers to rows of weight
+    b_g,  # [BM, BV], used if BK is BV
+    p_g,  # [BM] pointers to rows of G, used if it is less
+    m_m,
+    p_weight,
+    i_b,
     b_row_scale,  # [BM] fp32
     p_column_bound,  # [D] fp32
     o_d,  # [BD]
     m_d,
+    V,
+    stride_wv,
     stride_wd,
+    BV: tl.constexpr,
+    BK: tl.constexpr,
+    BM: tl.constexpr,
+    BD: tl.constexpr,
 ):
     """sum_v G W_v in units, [BM, BD] int64."""
-    b_w = tl.load(p_column[:, None] + (o_d * stride_wd)[None, :], mask=m_d[None, :], other=0.0)
+    b_out = tl.zeros((BM, BD), dtype=tl.float32)
+    for i_k in range(0, BV, BK):
+        o_k = i_k + tl.arange(0, BK)
+        b_part = b_g
+        if BK < BV:
+            b_part = tl.load(p_g[:, None] + o_k[None, :], mask=m_m[:, None], other=0.0)
+        o_v = tl.minimum(i_b * BV + o_k, V - 1)  # G is 0 in the columns past the end
+        p_w = p_weight + o_v[:, None] * stride_wv + (o_d * stride_wd)[None, :]
+        b_out = tl.dot(b_part, tl.load(p_w, mask=m_d[None, :], other=0.0), b_out, input_precision="ieee")
     b_column_scale = 1.0 / bound(tl.load(p_column_bound + o_d, mask=m_d, other=1.0))
-    b_out = tl.dot(b_g, b_w, input_precision="ieee")
     return to_field(b_out * b_row_scale[:, None] * b_column_scale[None, :])
 
 
@@ -53,6 +69,7 @@ def hidden_scatter_kernel(
     stride_wd,
     BM: tl.constexpr,
     BV: tl.constexpr,
+    BK: tl.constexpr,  # BV: G stays on chip for all slices; less where that is too much for fp32
     BD: tl.constexpr,
     SLICES: tl.constexpr,  # of BD words, which one program does one after the other with the same G
 ):
@@ -64,18 +81,26 @@ def hidden_scatter_kernel(
         o_m = (i_t - tl.load(p_tile_start + i_b)) * BM + tl.arange(0, BM)
         m_m = o_m < tl.load(p_counts + i_b)
         b_row = tl.load(p_lists + tl.load(p_list_starts + i_b) + o_m, mask=m_m, other=0).to(tl.int64)
-        o_k = tl.arange(0, BV)
-        b_g = tl.load(p_g + (tl.load(p_slots + i_b) + o_m)[:, None] * BV + o_k[None, :], mask=m_m[:, None], other=0.0)
+        p_rows = p_g + (tl.load(p_slots + i_b) + o_m) * BV
+        b_g = tl.load(p_rows[:, None] + tl.arange(0, BV)[None, :], mask=m_m[:, None], other=0.0) if BK == BV else 0.0
         b_scale = 1.0 / bound(tl.load(p_row_bound + b_row)) * FIELD_ONE
-        p_column = p_weight + tl.minimum(i_b * BV + o_k, V - 1) * stride_wv  # G is 0 in the columns past the end
         start = i // tiles * (SLICES * BD)
         for i_w in range(start, tl.minimum(start + SLICES * BD, words), BD):
             o_w = i_w + tl.arange(0, BD)
             m_w = o_w < words
             o_1, o_2 = o_w + words, o_w + 2 * words
-            b_0 = scatter_product(b_g, p_column, b_scale, p_column_bound, o_w, m_w & (o_w < D), stride_wd)
-            b_1 = scatter_product(b_g, p_column, b_scale, p_column_bound, o_1, m_w & (o_1 < D), stride_wd)
-            b_2 = scatter_product(b_g, p_column, b_scale, p_column_bound, o_2, m_w & (o_2 < D), stride_wd)
+            b_0 = scatter_product(
+                b_g, p_rows, m_m, p_weight, i_b, b_scale, p_column_bound, o_w, m_w & (o_w < D), V, stride_wv, stride_wd,
+                BV, BK, BM, BD,
+            )  # fmt: skip
+            b_1 = scatter_product(
+                b_g, p_rows, m_m, p_weight, i_b, b_scale, p_column_bound, o_1, m_w & (o_1 < D), V, stride_wv, stride_wd,
+                BV, BK, BM, BD,
+            )  # fmt: skip
+            b_2 = scatter_product(
+                b_g, p_rows, m_m, p_weight, i_b, b_scale, p_column_bound, o_2, m_w & (o_2 < D), V, stride_wv, stride_wd,
+                BV, BK, BM, BD,
+            )  # fmt: skip
             b_word = b_0 + (b_1 << FIELD_BITS) + (b_2 << (2 * FIELD_BITS))
             p_out = p_fixed + b_row[:, None] * words + o_w[None, :]
             tl.atomic_add(p_out, b_word, mask=m_m[:, None] & m_w[None, :], sem="relaxed")

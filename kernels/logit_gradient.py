@@ -10,7 +10,7 @@ device only, and the programs, a fixed number of them, walk these.
 import triton
 import triton.language as tl
 
-from dftcore.kernels.tiles import LOG2E, capped, logits_tile
+from dftcore.kernels.tiles import LOG2E, cap_slope, capped, logits_tile
 
 
 @triton.jit
@@ -58,12 +58,14 @@ def logit_gradient_kernel(
             BM, BV, BK, EVEN_D,
         )  # fmt: skip
         b_bias = tl.load(p_bias + o_in).to(tl.float32) if HAS_BIAS else 0.0
-        b_z, b_slope = capped(b_z, b_bias, softcap, HAS_BIAS, SOFTCAP)
+        b_z = capped(b_z, b_bias, softcap, HAS_BIAS, SOFTCAP)
 
         b_grad = tl.load(p_grad + b_row)
         b_s = tl.exp2(b_z * (inv_temperature * LOG2E) - tl.load(p_lse + b_row)[:, None])
         m_target = o_v[None, :] == tl.load(p_target + b_row)[:, None]
-        b_g = tl.where(m_target, tl.load(p_rest + b_row)[:, None], -b_s) * b_slope * b_grad[:, None]
+        b_g = tl.where(m_target, tl.load(p_rest + b_row)[:, None], -b_s) * b_grad[:, None]
+        if SOFTCAP:
+            b_g *= cap_slope(b_z, softcap)
         b_g = tl.where((o_v < V)[None, :], b_g, 0.0)
         p_out = p_g + (tl.load(p_slots + i_b) + o_m)[:, None] * BV + tl.arange(0, BV)[None, :]
         tl.store(p_out, b_g.to(p_g.dtype.element_ty), mask=m_m[:, None])

@@ -73,15 +73,19 @@ def logits_box(
 
 @triton.jit
 def capped(b_z, b_bias, softcap, HAS_BIAS: tl.constexpr, SOFTCAP: tl.constexpr):
-    """softcap tanh((z + bias) / softcap), and the slope of the cap, 1 - tanh^2 (1 without a cap)."""
+    """softcap tanh((z + bias) / softcap)."""
     if HAS_BIAS:
         b_z += b_bias[None, :]
-    b_slope = b_z * 0.0 + 1.0 if SOFTCAP else 1.0
     if SOFTCAP:
-        b_tanh = 1.0 - 2.0 / (tl.exp(2.0 * b_z / softcap) + 1.0)
-        b_slope = 1.0 - b_tanh * b_tanh
-        b_z = softcap * b_tanh
-    return b_z, b_slope
+        b_z = softcap * (1.0 - 2.0 / (tl.exp(2.0 * b_z / softcap) + 1.0))
+    return b_z
+
+
+@triton.jit
+def cap_slope(b_z, softcap):
+    """d capped / d z = 1 - tanh^2, from the capped logits."""
+    b_tanh = b_z / softcap
+    return 1.0 - b_tanh * b_tanh
 
 
 @triton.jit
