@@ -5,6 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PLOT = ["matplotlib>=3.8"]
+TENSORBOARD = ["tensorboard>=2.17"]
+WANDB = ["wandb>=0.18"]
 GGUF = ["gguf>=0.17", "accelerate>=1.10"]
 LORA = ["peft>=0.19"]
 VLLM = ["vllm>=0.10; platform_system == 'Linux'"]
@@ -40,8 +42,10 @@ setup(
     extras_require={
         "lora": LORA,
         "plot": PLOT,
+        "tensorboard": TENSORBOARD,
         "vllm": VLLM,
+        "wandb": WANDB,
         "demo": [*PLOT, *GGUF],
-        "test": [*PLOT, *GGUF, *LORA, *TEST],
+        "test": [*PLOT, *GGUF, *LORA, *TENSORBOARD, *WANDB, *TEST],
     },
 )

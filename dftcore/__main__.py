@@ -38,6 +38,13 @@ def export(argv: Sequence[str]) -> None:
     export_checkpoint(parse_options(ExportConfig, argv, "python -m dftcore export", description).export)
 
 
+def preflight(argv: Sequence[str]) -> None:
+    from dftcore.preflight import PreflightConfig, preflight
+
+    description = "Read the label probabilities of a model on data, and say whether DFT suits them."
+    preflight(parse_options(PreflightConfig, argv, "python -m dftcore preflight", description).preflight)
+
+
 def problems(argv: Sequence[str]) -> None:
     from dftcore.data.problems import write_problems
 
@@ -64,11 +71,12 @@ def sweep(argv: Sequence[str]) -> None:
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "demo": demo,
     "export": export,
+    "preflight": preflight,
     "problems": problems,
     "report": report,
     "sweep": sweep,
 }
-RESERVED = ("preflight", "sample", "verify")
+RESERVED = ("sample", "verify")
 
 
 def main(argv: Sequence[str]) -> None:

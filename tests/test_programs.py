@@ -50,6 +50,17 @@ def options(model, problems, output, /, **changes):
             "triton needs a CUDA device and there is none",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
         ),
+        ({"normalization": "legacy-verl"}, "--normalization: legacy-verl takes the mean of each pass"),
+        ({"normalization": "legacy"}, "--normalization: 'legacy' is not one of exact, legacy-verl"),
+        ({"validation_data": "absent.jsonl"}, "--validation-data: no file or directory absent.jsonl"),
+        ({"validation_data": "x.jsonl", "validation_split": 5}, "--validation-split: held-out rows come from"),
+        ({"validation_split": 2.5}, "--validation-split: 2.5 is neither a number of rows nor a share below 1"),
+        ({"validation_split": 96}, "--validation-split: 96 of 96 rows are 96; leave some of each part"),
+        ({"validate_every": 0}, "--validate-every: 0 is out of range"),
+        ({"diagnostics_every": 0}, "--diagnostics-every: 0 is out of range"),
+        ({"tokenise_workers": 0}, "--tokenise-workers: 0 is out of range"),
+        ({"profile": 0}, "--profile: 0 is out of range"),
+        ({"track": "tensorbord"}, "--track: unknown tracker 'tensorbord'; did you mean tensorboard?"),
         ({"objective": "unlikelihood"}, "data rows carry no marks"),
         ({"no_resum": ""}, "did you mean --no-resume?"),
     ],
@@ -84,7 +95,7 @@ def test_an_output_that_is_a_file_is_refused(program, tiny_model, problems, tmp_
     assert (tmp_path / "run").read_text() == "not a directory"
 
 
-@pytest.mark.parametrize("name", ["train.py", "evaluate.py", "demo", "export", "problems"])
+@pytest.mark.parametrize("name", ["train.py", "evaluate.py", "demo", "export", "preflight", "problems"])
 def test_help_says_what_every_option_does(program, name):
     done = program(name, "--help")
     assert done.status == 0

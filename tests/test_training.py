@@ -23,7 +23,14 @@ from dftcore.optim import OptimizerOptions, learning_rate
 def test_a_run_directory_holds_what_the_contract_says(unbroken):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    assert sorted(p.name for p in unbroken.iterdir()) == ["checkpoints", "config.yaml", "final", "metrics.jsonl"]
+    assert sorted(p.name for p in unbroken.iterdir()) == [
+        "checkpoints",
+        "config.yaml",
+        "diagnostics.jsonl",
+        "final",
+        "metrics.jsonl",
+        "preflight.json",
+    ]
     assert [p.name for p in sorted((unbroken / "checkpoints").iterdir())] == ["step-00000009", "step-00000010"]
     assert yaml.safe_load((unbroken / "config.yaml").read_text())["objective"] == "dft"
     records = read_log(unbroken / "metrics.jsonl")

@@ -67,15 +67,22 @@ def _epoch_order(examples: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def deal(
-    indices: Sequence[int], lengths: np.ndarray, ranks: int, micro_batch_size: int, max_length: int, packing: bool
+    indices: Sequence[int],
+    lengths: np.ndarray,
+    ranks: int,
+    micro_batch_size: int,
+    max_length: int,
+    packing: bool,
+    in_order: bool = False,
 ) -> list[list[list[Row]]]:
     """passes[rank][i]: up to `micro_batch_size` rows of documents; the number of passes is the same on all ranks.
 
     Packed rows hold several documents, up to max_length tokens; otherwise each document is a row. Rows are spread
-    evenly, those of similar length together.
+    evenly, those of similar length together, or `in_order`, where a pass's own mean counts.
     """
     longest_first = sorted(indices, key=lambda index: (-int(lengths[index]), index))
-    rows = _pack(longest_first, lengths, ranks, max_length) if packing else [[index] for index in longest_first]
+    unpacked = [[index] for index in (indices if in_order else longest_first)]
+    rows = _pack(longest_first, lengths, ranks, max_length) if packing else unpacked
     count = math.ceil(len(rows) / (micro_batch_size * ranks)) * ranks  # as few as hold all rows
     bounds = [round(len(rows) * part / count) for part in range(count + 1)]
     passes = [rows[start:stop] for start, stop in pairwise(bounds)]

@@ -3,6 +3,9 @@
 The loss of a step is the sum over its valid tokens on all ranks and passes, divided by their number: counted first, so
 that ranks, micro-batches, packing and padding change nothing but rounding. FSDP averages gradients over ranks, hence
 the factor `world.size`.
+
+--normalization legacy-verl divides each pass by its own tokens instead and adds the passes up, which the paper's code
+does: its trainer scales the loss by the number of micro-batches only after the backward.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +26,9 @@ from dftcore.data.documents import IGNORE, Documents
 from dftcore.diagnostics import SIZE, Observed, finite
 from dftcore.distributed import World, agree, sum_over_ranks, whole_tensor
 from dftcore.errors import UserError
-from dftcore.metrics import MetricsLog
 from dftcore.optim import learning_rate
 from dftcore.training.context import ObjectiveContext, rescale_gradients
+from dftcore.training.monitor import Monitor
 from dftcore.training.options import TrainOptions
 from dftcore.training.stopping import StopFlag
 
@@ -33,7 +37,7 @@ _MAX_SKIPPED = 10  # steps in a row whose gradient was not finite
 
 @dataclass
 class Loop:
-    """What the steps of one run work on. `log` is None on every rank but the first."""
+    """What the steps of one run work on."""
 
     options: TrainOptions
     module: models.LanguageModelLoss
@@ -41,7 +45,7 @@ class Loop:
     documents: Documents
     pad_token_id: int
     world: World
-    log: MetricsLog | None
+    monitor: Monitor
     saver: checkpoint.Saver
     total: int
     context: ObjectiveContext
@@ -55,8 +59,8 @@ class Loop:
                 finite_gradient = self._step(step)
                 step += 1
                 skipped = 0 if finite_gradient else skipped + 1
-                if skipped and self.log:
-                    self.log.note(f"step {step}: the gradient is not finite; its update was skipped")
+                if skipped:
+                    self.monitor.note(f"step {step}: the gradient is not finite; its update was skipped")
                 if skipped >= _MAX_SKIPPED:
                     raise UserError(
                         f"the gradient was not finite for {skipped} steps in a row, up to step {step}; lower --lr, or"
@@ -75,11 +79,14 @@ class Loop:
 
     def _step(self, step: int) -> bool:
         """One optimizer step; False if its gradient was not finite and nothing was updated."""
+        self.monitor.step_begins(step + 1)
         began = time.perf_counter()
         lr = learning_rate(self.options.optimizer, step, self.total)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        observed, tokens = self._gradients(self._passes(step))
+        run = self.options.run
+        examples = batching.examples_of_step(len(self.documents), run.batch_size, run.epochs, run.seed, step)
+        observed, tokens = self._gradients(self._passes(examples), self.monitor.outputs(step + 1))
         extra = self.context.finish_step()
         loss = rescale_gradients(self.module, observed, self.context.objective.denominator)
         norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.options.optimizer.clip)
@@ -87,21 +94,20 @@ class Loop:
         if math.isfinite(grad_norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.log:
-            record = _record(step + 1, observed, tokens, grad_norm, lr, time.perf_counter() - began)
-            self.log.write({**record, "loss": finite(loss), **extra})
+        record = _record(step + 1, observed, tokens, grad_norm, lr, time.perf_counter() - began)
+        self.monitor.step_ends({**record, "loss": finite(loss), **extra}, observed, examples)
         return math.isfinite(grad_norm)
 
-    def _passes(self, step: int) -> list[batching.Batch]:
+    def _passes(self, examples: Sequence[int]) -> list[batching.Batch]:
         """This rank's passes of a step."""
-        run, data, documents = self.options.run, self.options.data, self.documents
-        indices = batching.examples_of_step(len(documents), run.batch_size, run.epochs, run.seed, step)
+        run, data, documents, world = self.options.run, self.options.data, self.documents, self.world
+        lengths, in_order = documents.lengths, run.normalization == "legacy-verl"
         dealt = batching.deal(
-            indices, documents.lengths, self.world.size, run.micro_batch_size, data.max_length, data.packing
+            examples, lengths, world.size, run.micro_batch_size, data.max_length, data.packing, in_order
         )
-        return [batching.collate(documents, group, data.packing, self.pad_token_id) for group in dealt[self.world.rank]]
+        return [batching.collate(documents, group, data.packing, self.pad_token_id) for group in dealt[world.rank]]
 
-    def _gradients(self, passes: list[batching.Batch]) -> tuple[Observed, int]:
+    def _gradients(self, passes: list[batching.Batch], outputs: Sequence[str]) -> tuple[Observed, int]:
         """Accumulate the step's gradient; the sums over all ranks, and the tokens that were processed."""
         device = self.world.device
         learned = sum(int((batch.targets != IGNORE).sum()) for batch in passes)
@@ -109,8 +115,11 @@ class Loop:
         targets, tokens = sum_over_ranks(counts).tolist()
         sums = torch.zeros(SIZE, dtype=torch.float64, device=device)
         for batch in passes:
+            normalizer = targets / self.world.size
+            if self.options.run.normalization == "legacy-verl":
+                normalizer = max(1, int((batch.targets != IGNORE).sum()))
             batch = batch.to(device)
-            loss, found, logprob = self.module(batch, targets / self.world.size, **self.context.arguments())
+            loss, found, logprob = self.module(batch, normalizer, outputs, **self.context.arguments())
             loss.backward()
             self.context.observe(batch, logprob)
             sums += found

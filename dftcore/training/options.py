@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from dftcore.errors import UserError
 from dftcore.lora import LoraOptions
 from dftcore.optim import OptimizerOptions
 from dftcore.options import flatten, option
 from dftcore.parallel import ScaleOptions
+from dftcore.trackers import check_trackers
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class DataOptions:
     subset: Literal["random", "first"] = option("random", "which rows those are")
     max_length: int = option(2048, "tokens of an example; longer ones are cut at the right", minimum=2)
     packing: bool = option(True, "several examples in one row, kept apart by their positions")
+    validation_data: str | None = option(None, "held-out data, in any form that --data takes (its test split)")
+    validation_split: float = option(0.0, "rows held out of --data instead: a number, or a share below 1", minimum=0)
+    tokenise_workers: int | None = option(None, "processes that tokenise; none: as many as it is worth", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class RunOptions:
     output: Path = option(help="run directory: config.yaml, metrics.jsonl, checkpoints/, final/")
     batch_size: int = option(256, "examples per optimizer step, all ranks together", minimum=1)
     micro_batch_size: int = option(1, "examples (packed: rows of --max-length) in one pass of one rank", minimum=1)
+    normalization: Literal["exact", "legacy-verl"] = option(
+        "exact",
+        "exact: the loss is the mean over the step's label tokens. legacy-verl: the gradient is the sum over passes of"
+        " each pass's own mean, averaged over ranks, as in the paper's code; it grows with the number of passes",
+    )
     epochs: float = option(1.0, "passes over the data", above=0)
     max_steps: int | None = option(None, "stop after so many optimizer steps; none: as --epochs says", minimum=1)
     seed: int = option(0, "of the data order and sample", minimum=0, maximum=2**63 - 1)
@@ -57,6 +67,19 @@ class RunOptions:
     keep_checkpoints: int = option(2, "newest checkpoints kept", minimum=1)
     async_save: bool = option(True, "write checkpoints while training goes on, from a copy of the state in host memory")
     resume: bool = option(True, "go on from the run directory's newest checkpoint")
+
+
+@dataclass(frozen=True)
+class MonitorOptions:
+    preflight: bool = option(
+        True, "read the label probabilities before step 1 and after the last, with a recommendation"
+    )
+    validate_every: int = option(
+        100, "steps between readings of the held-out data, if any; also after the last", minimum=1
+    )
+    diagnostics_every: int = option(10, "steps between records of diagnostics.jsonl", minimum=1)
+    track: tuple[str, ...] = option((), "where metrics go beside metrics.jsonl: tensorboard, wandb")
+    profile: int | None = option(None, "steps of which the first rank writes a trace, after two of warm-up", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -68,6 +91,7 @@ class TrainOptions:
     scale: ScaleOptions
     lora: LoraOptions
     run: RunOptions
+    monitor: MonitorOptions
 
 
 # Options that change nothing but rounding of what is learned; a run resumes only with all others the same.
@@ -80,10 +104,30 @@ _ROUNDING_ONLY = {
     "micro_batch_size",
     "packing",
     "loss_backend",
-    *(field.name for field in fields(ScaleOptions)),
+    "validation_data",
+    "tokenise_workers",
+    *(field.name for group in (ScaleOptions, MonitorOptions) for field in fields(group)),
 }
 
 
 def fingerprint(options: TrainOptions) -> dict[str, Any]:
     """What a run must have in common with the one that it resumes."""
-    return {key: value for key, value in flatten(options).items() if key not in _ROUNDING_ONLY}
+    same = {key: value for key, value in flatten(options).items() if key not in _ROUNDING_ONLY}
+    if options.run.normalization == "legacy-verl":
+        same["micro_batch_size"] = options.run.micro_batch_size  # here it changes what is learned
+    return same
+
+
+def check(options: TrainOptions) -> None:
+    """Refuse options that do not go together. Raises UserError."""
+    if options.run.normalization == "legacy-verl" and options.data.packing:
+        raise UserError(
+            "--normalization: legacy-verl takes the mean of each pass of --micro-batch-size examples, which packed rows"
+            " do not have; add --no-packing"
+        )
+    split = options.data.validation_split
+    if split and options.data.validation_data is not None:
+        raise UserError("--validation-split: held-out rows come from --validation-data already; give one of the two")
+    if split > 1 and not split.is_integer():
+        raise UserError(f"--validation-split: {split:g} is neither a number of rows nor a share below 1")
+    check_trackers(options.monitor.track)

@@ -14,7 +14,6 @@ from dftcore.data.documents import Documents, Selection, tokenise
 from dftcore.distributed import World, barrier, process_group, sum_over_ranks
 from dftcore.errors import UserError
 from dftcore.files import check_writable, set_aside, sweep, write_text
-from dftcore.metrics import MetricsLog
 from dftcore.objectives import Objective
 from dftcore.optim import adamw
 from dftcore.options import to_yaml
@@ -22,7 +21,8 @@ from dftcore.parallel import check_replicas, parameter_device, shard
 from dftcore.training.context import ObjectiveContext
 from dftcore.training.export import gathered, write_trained
 from dftcore.training.loop import Loop
-from dftcore.training.options import RunOptions, TrainOptions, fingerprint
+from dftcore.training.monitor import Monitor
+from dftcore.training.options import DataOptions, RunOptions, TrainOptions, check, fingerprint
 
 
 def train(options: TrainOptions) -> Path:
@@ -32,25 +32,19 @@ def train(options: TrainOptions) -> Path:
         raise UserError("--objective: unlikelihood lowers the probability of marked tokens; data rows carry no marks")
     if options.objective.loss_backend == "triton" and not torch.cuda.is_available():
         raise UserError("--loss-backend: triton needs a CUDA device and there is none; use auto, torch or reference")
+    check(options)
     check_replicas(options.scale)
     lora.check_installed(options.lora)
     check_writable(options.run.output, "--output")
-    columns = sources.parse_columns(options.data.columns)
-    source = sources.find_source(options.data.data, options.data.split)
+    found = _find_data(options.data)
     directory = models.find_model(options.model.model)
     config = models.load_config(directory)
     tokenizer = chat.load_tokenizer(str(directory), options.model.chat_template)
     models.check_vocabulary(tokenizer, config, directory)
     # Tokenising can take long: it happens before the process group exists, out of reach of its time-out.
-    documents = tokenise(
-        source,
-        tokenizer,
-        columns,
-        options.data.max_length,
-        Selection(options.data.max_examples, options.data.subset, options.run.seed),
-    )
+    documents, validation = _documents(options, found, tokenizer)
     with process_group(replicas=options.scale.replicas) as world:
-        _run(options, objective, directory, config, tokenizer, documents, world)
+        _run(options, objective, directory, config, tokenizer, documents, validation, world)
     return options.run.output / "final"
 
 
@@ -61,6 +55,7 @@ def _run(
     config: Any,
     tokenizer: Any,
     documents: Documents,
+    validation: Documents | None,
     world: World,
 ) -> None:
     run = options.run
@@ -83,23 +78,20 @@ def _run(
     optimizer = adamw(module, options.optimizer)
     if start:
         checkpoint.load(start, module, optimizer)
-    log = None
     if world.is_first:
         sweep(run.output)
         sweep(checkpoints)
         write_text(run.output / "config.yaml", to_yaml(options))
-        log = MetricsLog(run.output / "metrics.jsonl", step, total, f"{objective.name} {run.output.name}")
-        log.note(
-            f"{documents.counts}; {total} steps on {world.size} rank(s)" + (f"; resumed at {step}" if step else "")
-        )
+    pad = tokenizer.pad_token_id
+    monitor = Monitor(options, module, documents, validation, pad, world, step, total)
+    monitor.note(_summary(options, documents, validation, total, world) + (f"; resumed at {step}" if step else ""))
     try:
+        monitor.begin(step)
         with checkpoint.Saver(checkpoints, world, identity, run.keep_checkpoints, run.async_save) as saver:
-            Loop(options, module, optimizer, documents, tokenizer.pad_token_id, world, log, saver, total, context).run(
-                step
-            )
+            Loop(options, module, optimizer, documents, pad, world, monitor, saver, total, context).run(step)
+        monitor.finish()
     finally:
-        if log:
-            log.close()
+        monitor.close()
     weights = gathered(module, models.stored_dtype(config) if options.lora.lora_rank is None else torch.float32)
     if world.is_first:
         write_trained(weights, options.lora, options.model.model, directory, tokenizer, run.output / "final")
@@ -116,6 +108,40 @@ def build_module(options: TrainOptions, config: Any, objective: Objective) -> mo
     else:  # what is frozen needs no more precision than it is computed in
         model = lora.add_adapters(models.build(config, getattr(torch, options.model.dtype)), options.lora, master)
     return models.LanguageModelLoss(model, objective, options.objective.loss_backend, options.objective.error_budget)
+
+
+def _find_data(data: DataOptions) -> tuple[sources.Source, sources.Source | None, dict[str, str]]:
+    """The training data, the validation data if they are data of their own, and how columns are named in both."""
+    columns = sources.parse_columns(data.columns)
+    validation = None
+    if data.validation_data is not None:
+        validation = sources.find_source(data.validation_data, "test", "--validation-data")
+    return sources.find_source(data.data, data.split), validation, columns
+
+
+def _documents(
+    options: TrainOptions, found: tuple[sources.Source, sources.Source | None, dict[str, str]], tokenizer: Any
+) -> tuple[Documents, Documents | None]:
+    """What is learned, and what is held out of it, if anything."""
+    data, (source, validation, columns) = options.data, found
+    chosen = Selection(data.max_examples, data.subset, options.run.seed, data.validation_split)
+    held_out = Selection(held_out=data.validation_split, part="held-out") if data.validation_split else Selection()
+    if data.validation_split:
+        validation = source
+    arguments = (tokenizer, columns, data.max_length)
+    documents = tokenise(source, *arguments, chosen, data.tokenise_workers)
+    return documents, tokenise(validation, *arguments, held_out, data.tokenise_workers) if validation else None
+
+
+def _summary(
+    options: TrainOptions, documents: Documents, validation: Documents | None, total: int, world: World
+) -> str:
+    text = f"{documents.counts}; {total} steps on {world.size} rank(s)"
+    if validation:
+        text += f"; {len(validation)} documents held out"
+    if options.run.normalization != "exact":
+        text += f"; the gradient is normalized as {options.run.normalization} does, not over the step's tokens"
+    return text
 
 
 def _find_start(run: RunOptions, identity: dict[str, Any], world: World) -> Path | None:
