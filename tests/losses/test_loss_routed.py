@@ -83,6 +83,47 @@ def test_the_certificate_bounds_the_error_of_every_row(adversarial, budget):
     assert error.max() > 1e-3 * bound.max()  # the bound is about this error, not vacuous
 
 
+@pytest.mark.parametrize("adversarial", [False, True], ids=["peaked", "adversarial"])
+@pytest.mark.parametrize("budget", [0.1, 0.01])
+def test_the_certificate_bounds_the_error_of_every_block_of_dw(adversarial, budget):
+    """sum over v in b of |error of dW_v| <= sum over rows i dropped from b of 2 |g_i| mass_ib |h_i|."""
+    hidden, weight, targets = peaked_problem()
+    if adversarial:  # all of a dropped block's mass on one column, and the rows pulling the same way
+        with torch.no_grad():
+            weight[::BLOCK] *= 6.0
+            hidden[:, 0] = hidden[:, 0].abs()
+    upstream = torch.linspace(-1, 1, ROWS, dtype=torch.float64)
+    if adversarial:
+        upstream = upstream.abs()
+    routes, mass = routes_of(hidden, weight, targets, upstream, budget)
+    assert not routes.keep.all()
+    bound = 2 * (mass * ~routes.keep).T @ hidden.detach().norm(dim=-1)
+    _, exact = gradients(hidden, weight, targets, upstream, backend="reference")
+    _, ours = gradients(hidden, weight, targets, upstream, backend="torch", error_budget=budget)
+    error = torch.stack([block.norm(dim=-1).sum() for block in (ours - exact).split(BLOCK)])
+    assert (error <= bound * (1 + 1e-9) + 1e-12).all()
+    assert error.max() > 1e-2 * bound.max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_results_repeat_bit_for_bit(dtype):
+    hidden, weight, targets = peaked_problem(dtype)
+    runs = []
+    for _ in range(2):
+        loss = linear_cross_entropy(hidden, weight, targets, "dft", backend="torch")
+        runs.append((loss, *torch.autograd.grad(loss, (hidden, weight))))
+    for first, second in zip(*runs, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_second_derivatives_are_refused():
+    hidden, weight, targets = peaked_problem()
+    loss = linear_cross_entropy(hidden, weight, targets, "dft", backend="torch")
+    gradient = torch.autograd.grad(loss, hidden, create_graph=True)[0]
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(gradient.sum(), hidden)
+
+
 @pytest.mark.parametrize("softcap", [None, 8.0])
 def test_measured_error_falls_with_the_budget_down_to_exact(softcap):
     hidden, weight, targets = peaked_problem()
