@@ -28,9 +28,9 @@ from dftcore.losses.api import LossStatistics
 BINS = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Edges of the label-probability histogram; logarithmic at the low end, where DFT's weight vanishes."""
 
-_SCALARS = ("loss", "nll", "prob", "weight", "weight_squared", "kept", "targets", "top1", "entropy", "entropy_targets")
+SCALARS = ("loss", "nll", "prob", "weight", "weight_squared", "kept", "targets", "top1", "entropy", "entropy_targets")
 _BINS_PER_CLASS = len(BINS) - 1
-SIZE = len(_SCALARS) + len(CLASSES) * (1 + _BINS_PER_CLASS)
+SIZE = len(SCALARS) + len(CLASSES) * (1 + _BINS_PER_CLASS)
 """Length of a vector: the scalars, the sum of p by class, the histogram by class."""
 
 
@@ -63,7 +63,7 @@ class Observed:
 
     def __getitem__(self, name: str) -> float:
         """A scalar's sum: loss, nll, prob, weight, weight_squared, kept, targets, top1, entropy or entropy_targets."""
-        return self.vector[_SCALARS.index(name)]
+        return self.vector[SCALARS.index(name)]
 
     def means(self) -> dict[str, float | None]:
         """Per label token; None where a sum is not finite or there is none. `entropy` only where it was asked for."""
@@ -83,12 +83,12 @@ class Observed:
 
     def probabilities(self) -> dict[str, dict[str, Any]]:
         """`all` and each class that has tokens -> tokens, mean_prob, histogram over BINS."""
-        start = len(_SCALARS) + len(CLASSES)
+        start = len(SCALARS) + len(CLASSES)
         found = {}
         for index, name in enumerate(CLASSES):
             first = start + index * _BINS_PER_CLASS
             histogram = [int(count) for count in self.vector[first : first + _BINS_PER_CLASS]]
-            found[name] = _summary(self.vector[len(_SCALARS) + index], histogram)
+            found[name] = _summary(self.vector[len(SCALARS) + index], histogram)
         everything = [sum(counts) for counts in zip(*(value["histogram"] for value in found.values()), strict=True)]
         return {
             "all": _summary(self["prob"], everything),

@@ -61,7 +61,8 @@ def test_plain_templates_open_with_one_bos_and_end_with_eos(tmp_path, name):
     tokens, _ = encode_conversations(tokenizer, [[USER, ANSWER]]).document(0)
     assert tokens.tolist().count(tokenizer.bos_token_id) == 1
     assert tokens[-1] == tokenizer.eos_token_id
-    assert supervised_text(tokenizer, [USER, ANSWER]) == " It is 5.<|im_end|>", "the space belongs to the answer"
+    space = "" if name == "llama-base" else " "  # after a colon it belongs to the answer
+    assert supervised_text(tokenizer, [USER, ANSWER]) == f"{space}It is 5.<|im_end|>"
 
 
 def test_a_template_that_alters_the_answer_is_refused(tmp_path):

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from dftcore.data.encoding import IGNORE, Encoded, Encoder, encode
-from dftcore.data.sources import Source
+from dftcore.data.sources import Source, used_columns
 from dftcore.errors import UserError
 from dftcore.files import replacing
 
@@ -34,9 +34,13 @@ class Counts:
     skipped: int
     tokens: int
     supervised: int
+    columns: str = ""  # of the source that were read
 
     def __str__(self) -> str:
-        text = f"{self.documents} documents, {self.tokens} tokens, {self.supervised} of them supervised"
+        text = f"{self.documents} documents"
+        if self.columns:
+            text += f" of {self.columns}"
+        text += f", {self.tokens} tokens, {self.supervised} of them supervised"
         if self.truncated:
             text += f"; {self.truncated} cut at --max-length"
         if self.skipped:
@@ -146,7 +150,8 @@ def tokenise(
             chosen = selection.rows(len(rows))
             numbered = ((int(number), rows[int(number)]) for number in chosen)
             encoder = Encoder(tokenizer, columns, max_length, source.name)
-            _write(path, encode(numbered, len(chosen), encoder, workers))
+            encoded = encode(numbered, len(chosen), encoder, workers)
+            _write(path, encoded, " and ".join(used_columns(rows[int(chosen[0])], columns)))
     return _read(path, fingerprint)
 
 
@@ -163,9 +168,10 @@ def _tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write(path: Path, encoded: Encoded) -> None:
+def _write(path: Path, encoded: Encoded, columns: str) -> None:
+    counts = replace(_counts(encoded), columns=columns)
     with replacing(path) as temporary:
-        save_file(_arrays(encoded), temporary, metadata={"counts": json.dumps(asdict(_counts(encoded)))})
+        save_file(_arrays(encoded), temporary, metadata={"counts": json.dumps(asdict(counts))})
 
 
 def _arrays(encoded: Encoded) -> dict[str, np.ndarray]:

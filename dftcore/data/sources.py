@@ -1,7 +1,8 @@
 """Rows of text behind one door: a Hub id, a local directory, JSONL or Parquet files; columns checked and mapped.
 
 A row has `problem` and `solution`, or `messages` (a list of {"role", "content"}). `--columns` maps other names:
-`problem=question solution=answer`. Any further columns are left alone.
+`problem=question solution=answer`. Any further columns are left alone, and so are `messages` beside a problem, as in
+AI-MO/NuminaMath-CoT; `--columns messages=messages` takes them instead.
 """
 
 from __future__ import annotations
@@ -79,18 +80,25 @@ def parse_columns(words: Sequence[str]) -> dict[str, str]:
     return columns
 
 
-def to_messages(row: Row, columns: Mapping[str, str], where: str) -> list[dict[str, str]]:
-    """The conversation of one row, [] for an empty one. Raises UserError naming `where` and the columns."""
+def used_columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[str, ...]:
+    """The columns of such a row that are read: (messages,) or (problem, solution), by the names they have there."""
     problem, solution = columns.get("problem", "problem"), columns.get("solution", "solution")
     messages = columns.get("messages", "messages")
-    if "messages" in columns or (messages in row and problem not in row):
-        conversation = row.get(messages)
+    return (messages,) if "messages" in columns or (messages in row and problem not in row) else (problem, solution)
+
+
+def to_messages(row: Row, columns: Mapping[str, str], where: str) -> list[dict[str, str]]:
+    """The conversation of one row, [] for an empty one. Raises UserError naming `where` and the columns."""
+    names = used_columns(row, columns)
+    if len(names) == 1:
+        conversation = row.get(names[0])
         if not isinstance(conversation, list) or not all(
             isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
             for turn in conversation
         ):
-            raise UserError(f"{where}: column {messages!r} is not a list of {{role, content}} turns")
+            raise UserError(f"{where}: column {names[0]!r} is not a list of {{role, content}} turns")
         return [{"role": turn["role"], "content": turn["content"]} for turn in conversation]
+    problem, solution = names
     for column in (problem, solution):
         if column not in row:
             raise UserError(
