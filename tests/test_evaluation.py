@@ -42,6 +42,7 @@ def test_an_evaluation_leaves_samples_and_results(unbroken):
     records = read_log(unbroken / "samples.jsonl")
     assert len(records) == 24
     wanted = {"run", "dataset", "id", "sample", "seed", "completion", "tokens", "finish", "extracted", "correct"}
+    wanted |= {"gold", "found_by", "check_status"}
     assert wanted <= records[0].keys()
     assert {record["backend"] for record in records} == {"hf"}
     found = json.loads((unbroken / "results.json").read_text())["benchmarks"]["test"]
@@ -196,6 +197,7 @@ def test_a_benchmark_with_wrong_columns(program, tiny_model, tmp_path, row, line
 def graded(*answers, dataset="test", question="q", gold="4"):
     """Records of one question as grading leaves them; None is a sample without an answer."""
     common = {"dataset": dataset, "id": question, "gold": gold, "check_status": "ok", "finish": "stop", "tokens": 3}
+    common["found_by"] = "box"
     return [
         {**common, "sample": n, "completion": f"{text}", "extracted": text, "correct": text == gold, "seconds": 0.5}
         for n, text in enumerate(answers)
@@ -238,7 +240,7 @@ def test_the_summary_of_two_benchmarks_by_hand():
     assert (one["value"], one["questions"], one["samples"], one["missing_samples"]) == (0.25, 2, 8, 2)
     assert one["pass_at_k"] == pytest.approx({"1": 0.25, "2": (1 - 1 / 6) / 2, "4": 0.5})
     assert one["majority_at_k"] == pytest.approx({"1": 0.25, "2": (1 / 6 + 4 / 6 / 2) / 2, "4": 0.5})
-    assert (one["extraction_rate"], one["tokens_per_second"]) == (7 / 8, 6.0)
+    assert (one["extraction_rate"], one["stated_rate"], one["tokens_per_second"]) == (7 / 8, 7 / 8, 6.0)
     assert found["average"]["value"] == (0.25 + 1.0) / 2
 
 

@@ -10,6 +10,7 @@ from dftcore import plots
 
 _RATES = {
     "answer found": "extraction_rate",
+    "stated": "stated_rate",
     "boxed": "boxed_rate",
     "cut off": "truncation_rate",
     "repetitive": "repetition_rate",

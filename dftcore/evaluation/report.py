@@ -54,6 +54,7 @@ def _accuracy(results: dict[str, Any]) -> str:
 def _samples(results: dict[str, Any]) -> str:
     rates = {
         "answer found": "extraction_rate",
+        "stated": "stated_rate",
         "boxed": "boxed_rate",
         "cut off": "truncation_rate",
         "repetitive": "repetition_rate",

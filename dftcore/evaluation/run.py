@@ -22,7 +22,7 @@ from dftcore.evaluation.options import BenchmarkOptions, EvaluateOptions
 from dftcore.evaluation.report import write_report
 from dftcore.evaluation.summary import summarise
 from dftcore.files import check_writable, write_json_lines
-from dftcore.grading import check_batch, extract_answer
+from dftcore.grading import check_batch, locate_answer
 from dftcore.options import flatten
 from dftcore.questions import Question, load_questions
 from dftcore.sampling import PATIENCE, SampledModelOptions, draw_samples, merge, refuse_absent
@@ -107,10 +107,11 @@ def _grade_and_report(
 
 
 def grade(records: Sequence[dict[str, Any]], golds: Sequence[str]) -> None:
-    """Put into each sample's record its gold, the answer found in it, the verdict, and how the checker ended."""
+    """Put into each sample's record its gold, the answer found in it and by which rule, the verdict, how it ended."""
     pairs = [(gold, record["completion"]) for gold, record in zip(golds, records, strict=True)]
     for record, (gold, completion), verdict in zip(records, pairs, check_batch(pairs), strict=True):
-        record["gold"], record["extracted"] = gold, extract_answer(completion)
+        record["gold"] = gold
+        record["extracted"], record["found_by"] = locate_answer(completion)
         record["correct"], record["check_status"] = verdict.verdict, verdict.status
 
 

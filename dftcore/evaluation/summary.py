@@ -62,6 +62,8 @@ def _benchmark(questions: Sequence[Sequence[dict[str, Any]]], votes: Sequence[Ba
         "majority_at_k": {str(k): sum(values) / len(values) for k, values in elected.items()},
         "missing_samples": expected - len(records),
         "extraction_rate": 1.0 - share("extracted", None),
+        # Boxed or announced, rather than the last value that the text happens to hold.
+        "stated_rate": sum(_is_stated(record) for record in records) / len(records),
         "boxed_rate": sum("\\boxed" in record["completion"] for record in records) / len(records),
         "truncation_rate": share("finish", "length"),
         "repetition_rate": sum(is_repetitive(record["completion"]) for record in records) / len(records),
@@ -71,6 +73,10 @@ def _benchmark(questions: Sequence[Sequence[dict[str, Any]]], votes: Sequence[Ba
         # Of one rank, waiting for the longest of a batch included.
         "tokens_per_second": _mean(records, "tokens") / max(_mean(records, "seconds"), 1e-9),
     }
+
+
+def _is_stated(record: dict[str, Any]) -> bool:
+    return record["extracted"] is not None and not record["found_by"].startswith("last")
 
 
 def _mean(records: Sequence[dict[str, Any]], of: str) -> float:

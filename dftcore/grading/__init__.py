@@ -9,13 +9,23 @@ True
 
 from typing import TYPE_CHECKING, Any
 
-from dftcore.grading.judge import Explanation, check, explain, extract_answer
+from dftcore.grading.judge import Explanation, check, explain, extract_answer, locate_answer
 from dftcore.grading.policy import PRESETS, Limits, Policy
 
 if TYPE_CHECKING:
     from dftcore.grading.batch import check_batch
 
-__all__ = ["PRESETS", "Explanation", "Limits", "Policy", "check", "check_batch", "explain", "extract_answer"]
+__all__ = [
+    "PRESETS",
+    "Explanation",
+    "Limits",
+    "Policy",
+    "check",
+    "check_batch",
+    "explain",
+    "extract_answer",
+    "locate_answer",
+]
 
 
 def __getattr__(name: str) -> Any:

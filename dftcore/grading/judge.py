@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from dftcore.grading.budget import Budget, OutOfBudget
 from dftcore.grading.compare import Comparison
-from dftcore.grading.extract import find_answer, values_before_last
+from dftcore.grading.extract import Found, find_answer, values_before_last
 from dftcore.grading.nodes import Items, Mul, Node, Num, Seq, SetOf, Sym, Words
 from dftcore.grading.parser import parse
 from dftcore.grading.policy import STRICT, Limits, Policy, policy_named
@@ -80,12 +80,17 @@ def check(gold: str, prediction: str, policy: Policy | str | None = None) -> boo
 
 def extract_answer(completion: str) -> str | None:
     """The answer that a completion states, as written in it, or None when it states none."""
+    return locate_answer(completion).text
+
+
+def locate_answer(completion: str) -> Found:
+    """``extract_answer``, and the name of the rule that found it; those that only take the last value begin so."""
     if not isinstance(completion, str):
-        return None
+        return Found(None, "no text")
     try:
-        return find_answer(completion).text
+        return find_answer(completion)
     except (RecursionError, MemoryError):
-        return None
+        return Found(None, "stopped")
 
 
 def explain(gold: str, prediction: str, policy: Policy | str | None = None) -> Explanation:
