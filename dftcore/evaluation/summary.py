@@ -11,18 +11,18 @@ from typing import Any
 from dftcore.evaluation.votes import Ballot, ballots
 from dftcore.statistics import average_accuracy, bootstrap_mean, majority_at_k, pass_at_k, sizes
 
-_TAIL = 1000  # characters at the end of a completion that are looked at for repetition
-_SHORTEST = 200  # characters; below, compression tells nothing
-_REPETITIVE = 0.2  # of the tail's bytes are left when it is compressed
+_TAIL = 400  # characters at the end of a completion that are looked at for repetition
 
 
 def is_repetitive(completion: str) -> bool:
-    """Whether the end of a completion goes round in circles: its last 1,000 characters (at least 200) shrink to less
-    than 20 % of their bytes under zlib at level 9. A phrase said over and over shrinks to a few per cent, one that
-    counts up to 19; none of 6,392 reference solutions of GSM8K, MATH-500, OlympiadBench and Minerva shrinks below 21.
+    """Whether a completion ends going round in circles: it has 400 characters or more, and its last 400 shrink to less
+    than a third of their bytes under zlib at level 9, lines that only count up included.
+
+    Of 2,275 reference solutions of that length (GSM8K, MATH-500, OlympiadBench, Minerva) 2 do, of 64 greedy ones of a
+    model of 135 million parameters 13 did, each of them a loop or nearly one.
     """
     tail = completion[-_TAIL:].encode()
-    return len(completion) >= _SHORTEST and len(zlib.compress(tail, 9)) < _REPETITIVE * len(tail)
+    return len(completion) >= _TAIL and 3 * len(zlib.compress(tail, 9)) < len(tail)
 
 
 def summarise(records: Sequence[dict[str, Any]], expected: Mapping[str, int], seed: int) -> dict[str, Any]:
