@@ -26,6 +26,7 @@ from dftcore.data.batching import Batch
 from dftcore.distributed import local_rows, local_tensor
 from dftcore.errors import UserError, one_line
 from dftcore.losses import Backend, weighted_cross_entropy
+from dftcore.losses.kl import Head, reference_kl
 from dftcore.objectives import Objective, document_segments
 
 
@@ -75,11 +76,13 @@ class LanguageModelLoss(nn.Module):
         outputs: Sequence[str] = ("top1",),
         objective: Objective | None = None,
         tau: float | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(loss [], float64 sums of `diagnostics.observe`, log-probabilities [rows, T]) of a pass, the latter detached.
+        anchor: tuple[Tensor, Head] | None = None,
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """(loss [], float64 sums of `diagnostics.observe`, `logprob` [rows, T]) of one pass, but for the loss detached.
 
         `normalizer` divides the sum of the losses. `outputs` names the statistics to observe beyond those that every
-        loss has: top1, entropy. `objective` stands in for the module's own; tau: see `TokenStatistics`.
+        loss has: top1, entropy. `objective` stands in for the module's own; tau: see `TokenStatistics`. anchor: the
+        reference's hidden states and head, for an objective with a `kl_weight`; `kl` [rows, T] is then given back too.
         """
         hidden, head = self._hidden(batch), self.language_model.get_output_embeddings()
         objective = objective or self.objective
@@ -96,7 +99,17 @@ class LanguageModelLoss(nn.Module):
             stats_outputs=outputs,
             **self._head_options(head),
         )
-        return loss, diagnostics.observe(stats, batch.targets, batch.classes), stats.logprob
+        tokens = {"logprob": stats.logprob}
+        if "anchor" in objective.definition.context:
+            assert anchor is not None  # the run supplies it
+            share = (batch.targets >= 0) * (objective.parameters["kl_weight"] / normalizer)
+            divergence, tokens["kl"] = reference_kl(hidden, self._head(), *anchor, share)
+            loss = loss + divergence
+        return loss, diagnostics.observe(stats, batch.targets, batch.classes), tokens
+
+    def _head(self) -> Head:
+        head = self.language_model.get_output_embeddings()
+        return Head(head.weight, getattr(head, "bias", None), self.softcap, self.temperature)
 
 
 def head_transform(config: Any) -> tuple[float | None, float]:

@@ -80,10 +80,6 @@ _ONLINE = (
     " given as token_weight beside linear_token_logprobs"
 )
 UNAVAILABLE: dict[str, str] = {
-    "iw_sft": "it needs reference log-probabilities",
-    "psft": "it needs old log-probabilities",
-    "asft": "it needs a reference model",
-    "dpo": "it needs preference pairs",
     "ppo": _ONLINE,
     "grpo": _ONLINE,
 }

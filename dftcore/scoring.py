@@ -5,9 +5,10 @@ The passes are the same whatever the number of ranks, which share them; only the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
@@ -37,26 +38,74 @@ def score(
     that needs more than the tokens' own statistics is the NLL here.
     """
     objective = Objective("sft") if module.objective.definition.context else None
+    total = torch.zeros(SIZE, dtype=torch.float64, device=world.device)
+
+    def add(rows: list[batching.Row], batch: batching.Batch) -> None:
+        nonlocal total
+        total += module(batch, 1.0, outputs, objective)[1]
+
+    hidden = description is None or not world.is_first
+    with tqdm(total=len(indices), desc=description, unit="document", dynamic_ncols=True, disable=hidden) as progress:
+        _score(module, documents, indices, pad_token_id, world, progress, add)
+    return Observed(sum_over_ranks(total).tolist())
+
+
+def token_logprobs(
+    module: LanguageModelLoss,
+    documents: Documents,
+    indices: Sequence[int],
+    pad_token_id: int,
+    world: World,
+    progress: tqdm[Any] | None = None,
+) -> np.ndarray:
+    """float32: the log-probability of each target of these documents, end to end, 0 where there is none.
+
+    All ranks call it and get the result, which does not depend on their number.
+    """
+    ends = np.cumsum(documents.lengths[indices])
+    place = {
+        index: slice(int(end - documents.lengths[index]), int(end)) for index, end in zip(indices, ends, strict=True)
+    }
+    found = torch.zeros(int(ends[-1]), device=world.device)
+
+    def keep(rows: list[batching.Row], batch: batching.Batch) -> None:
+        logprob = module(batch, 1.0, (), Objective("sft"))[2]["logprob"]
+        for row, members in enumerate(rows):
+            start = 0
+            for index in members:
+                length = int(documents.lengths[index])
+                found[place[index]] = logprob[row, start : start + length]
+                start += length
+
+    _score(module, documents, indices, pad_token_id, world, progress, keep)
+    return sum_over_ranks(found).cpu().numpy()
+
+
+def _score(
+    module: LanguageModelLoss,
+    documents: Documents,
+    indices: Sequence[int],
+    pad_token_id: int,
+    world: World,
+    progress: tqdm[Any] | None,
+    visit: Callable[[list[batching.Row], batching.Batch], None],
+) -> None:
+    """Call `visit` with the rows and the tensors of each of this rank's passes."""
     capacity = max(ROW, max(int(documents.lengths[index]) for index in indices))
     (passes,) = batching.deal(indices, documents.lengths, 1, 1, capacity, packing=True)
     passes += [[]] * (-len(passes) % world.size)  # every rank makes the same number of passes
-    total = torch.zeros(SIZE, dtype=torch.float64, device=world.device)
     was_training = module.training
     module.eval()
-    mine = passes[world.rank :: world.size]
-    with (
-        torch.no_grad(),
-        tqdm(
-            mine, desc=description, unit="row", dynamic_ncols=True, disable=description is None or not world.is_first
-        ) as progress,
-    ):
-        for rows in progress:
-            batch = batching.collate(documents, rows, True, pad_token_id).to(world.device)
-            total += module(batch, 1.0, outputs, objective)[1]
+    with torch.no_grad():
+        for number in range(world.rank, len(passes), world.size):
+            rows = passes[number]
+            visit(rows, batching.collate(documents, rows, True, pad_token_id).to(world.device))
+            if progress is not None:
+                together = passes[number - world.rank : number - world.rank + world.size]
+                progress.update(sum(len(row) for group in together for row in group))
     module.train(was_training)
     if isinstance(module, FSDPModule):
         module.reshard()  # a pass without a backward leaves the root gathered
-    return Observed(sum_over_ranks(total).tolist())
 
 
 def label_statistics(

@@ -1,5 +1,6 @@
 """What tests share beside fixtures: tiny models with a real tokenizer, and programs launched as a user does."""
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ class Finished:
     @property
     def refusal(self) -> str:
         """The one line of a refusal; fails when there is a traceback or more than that line."""
-        lines = [line for line in self.err.splitlines() if line.strip() and "it/s" not in line and "row/s" not in line]
+        progress = re.compile(r"\[\d+:\d+<")
+        lines = [line for line in self.err.splitlines() if line.strip() and not progress.search(line)]
         assert self.status != 0, self.out
         assert "Traceback" not in self.err
         assert len(lines) == 1, self.err

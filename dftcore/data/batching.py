@@ -89,6 +89,35 @@ def deal(
     return [passes[rank::ranks] for rank in range(ranks)]
 
 
+def deal_examples(
+    documents: Documents,
+    examples: Sequence[int],
+    ranks: int,
+    micro_batch_size: int,
+    max_length: int,
+    packing: bool,
+    in_order: bool = False,
+) -> list[list[list[Row]]]:
+    """`deal` of examples of one or several documents each, which stay side by side in one pass.
+
+    Packed rows hold up to max_length tokens for each document of an example.
+    """
+    group = documents.group
+    lengths = documents.lengths.reshape(-1, group).sum(-1)
+    dealt = deal(examples, lengths, ranks, micro_batch_size, max_length * group, packing, in_order)
+
+    def rows_of(rows: list[Row]) -> list[Row]:
+        whole = [members(documents, row) for row in rows]
+        return whole if packing else [[index] for row in whole for index in row]
+
+    return [[rows_of(rows) for rows in passes] for passes in dealt]
+
+
+def members(documents: Documents, examples: Sequence[int]) -> list[int]:
+    """The documents of these examples, in order."""
+    return [documents.group * index + member for index in examples for member in range(documents.group)]
+
+
 def _pack(longest_first: Sequence[int], lengths: np.ndarray, ranks: int, capacity: int) -> list[list[int]]:
     """Bins of at most `capacity` tokens, as even as longest-first into the emptiest makes them."""
     total = int(sum(lengths[index] for index in longest_first))

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from dftcore.data.encoding import IGNORE, Encoded, Encoder, encode
+from dftcore.data.pairs import PairEncoder
 from dftcore.data.sources import Source, used_columns
 from dftcore.errors import UserError
 from dftcore.files import replacing
@@ -27,7 +28,10 @@ _ARRAYS = ("tokens", "targets", "classes", "offsets", "rows")
 
 @dataclass(frozen=True)
 class Counts:
-    """What tokenising met: documents kept, cut at the maximum length, skipped because no answer token was left."""
+    """What tokenising met: documents kept, rows cut at the maximum length, rows skipped since no answer token was left.
+
+    identical: pairs left out because their two answers were the same, within the maximum length.
+    """
 
     documents: int
     truncated: int
@@ -35,6 +39,7 @@ class Counts:
     tokens: int
     supervised: int
     columns: str = ""  # of the source that were read
+    identical: int = 0
 
     def __str__(self) -> str:
         text = f"{self.documents} documents"
@@ -45,6 +50,8 @@ class Counts:
             text += f"; {self.truncated} cut at --max-length"
         if self.skipped:
             text += f"; {self.skipped} skipped: no answer token within --max-length"
+        if self.identical:
+            text += f"; {self.identical} pairs dropped: the same answer twice"
         return text
 
 
@@ -54,7 +61,8 @@ class Documents:
 
     tokens, targets: int32 [T], targets IGNORE where nothing is learned; classes: uint8 [T], of each target, an index of
     `classes.CLASSES`; offsets: int64 [n + 1]; rows: int64 [n], the row of the source that each came from, from 0.
-    reference: float32 [T], a reference model's log-probability of each target, 0 where there is none.
+    reference: float32 [T], a reference model's log-probability of each target, 0 where there is none. group: documents
+    that make one example, one after the other: 2 for preference pairs.
     """
 
     tokens: np.ndarray
@@ -65,9 +73,14 @@ class Documents:
     counts: Counts
     fingerprint: str
     reference: np.ndarray | None = None
+    group: int = 1
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def examples(self) -> int:
+        return len(self) // self.group
 
     @property
     def lengths(self) -> np.ndarray:
@@ -134,14 +147,18 @@ def tokenise(
     max_length: int,
     selection: Selection | None = None,
     workers: int | None = None,
+    pairs: bool = False,
 ) -> Documents:
     """The selected rows (default: all) as Documents, from the cache when this content was tokenised before.
+
+    Rows of `pairs` make two documents each, see `data.pairs`.
 
     Every process may call it: one of a host works, on `workers` processes, and the others wait for its file.
     """
     selection = selection or Selection()
     key = [_FORMAT, source.fingerprint(), _tokenizer_digest(tokenizer), sorted(columns.items()), max_length]
-    fingerprint = hashlib.sha256(json.dumps(key + selection.key()).encode()).hexdigest()[:32]
+    key += selection.key() + ["pairs"] * pairs
+    fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     path = cache_directory() / "tokens" / f"{fingerprint}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
@@ -149,10 +166,11 @@ def tokenise(
             rows = source.rows()
             chosen = selection.rows(len(rows))
             numbered = ((int(number), rows[int(number)]) for number in chosen)
-            encoder = Encoder(tokenizer, columns, max_length, source.name)
+            encoder = (PairEncoder if pairs else Encoder)(tokenizer, columns, max_length, source.name)
             encoded = encode(numbered, len(chosen), encoder, workers)
-            _write(path, encoded, " and ".join(used_columns(rows[int(chosen[0])], columns)))
-    return _read(path, fingerprint)
+            answers = [columns.get(name, name) for name in ("chosen", "rejected")]
+            _write(path, encoded, " and ".join(answers if pairs else used_columns(rows[int(chosen[0])], columns)))
+    return replace(_read(path, fingerprint), group=2 if pairs else 1)
 
 
 def encode_conversations(tokenizer: Any, conversations: Sequence[list[dict[str, str]]]) -> Documents:
@@ -160,7 +178,8 @@ def encode_conversations(tokenizer: Any, conversations: Sequence[list[dict[str, 
     rows = list(enumerate({"messages": turns} for turns in conversations))
     encoder = Encoder(tokenizer, {}, sys.maxsize, "conversations")
     encoded = encode(rows, len(rows), encoder, workers=1)
-    return Documents(**_arrays(encoded), counts=_counts(encoded), fingerprint="")
+    arrays: dict[str, Any] = _arrays(encoded)
+    return Documents(**arrays, counts=_counts(encoded), fingerprint="")
 
 
 def _tokenizer_digest(tokenizer: Any) -> str:
@@ -182,11 +201,18 @@ def _arrays(encoded: Encoded) -> dict[str, np.ndarray]:
 
 def _counts(encoded: Encoded) -> Counts:
     supervised = int((encoded.targets != IGNORE).sum())
-    return Counts(len(encoded.lengths), encoded.truncated, encoded.skipped, len(encoded.tokens), supervised)
+    return Counts(
+        len(encoded.lengths),
+        encoded.truncated,
+        encoded.skipped,
+        len(encoded.tokens),
+        supervised,
+        identical=encoded.identical,
+    )
 
 
 def _read(path: Path, fingerprint: str) -> Documents:
     with safe_open(path, framework="numpy") as file:
         counts = Counts(**json.loads(file.metadata()["counts"]))
-        arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+        arrays: dict[str, Any] = {name: file.get_tensor(name) for name in _ARRAYS}
     return Documents(**arrays, counts=counts, fingerprint=fingerprint)

@@ -42,6 +42,12 @@ class Encoded:
     rows: np.ndarray
     truncated: int = 0
     skipped: int = 0
+    identical: int = 0
+
+    @property
+    def sources(self) -> int:
+        """Rows that these were made of."""
+        return len(np.unique(self.rows)) + self.skipped + self.identical
 
     @classmethod
     def joined(cls, parts: Sequence[Encoded]) -> Encoded:
@@ -56,6 +62,7 @@ class Encoded:
             end_to_end("rows"),
             truncated=sum(part.truncated for part in parts),
             skipped=sum(part.skipped for part in parts),
+            identical=sum(part.identical for part in parts),
         )
 
 
@@ -72,25 +79,31 @@ class Encoder:
         cut = []
         for number, row in rows:
             where = f"{self.name}, row {number + 1}"
-            cut.append(chat.segments(self.tokenizer, to_messages(dict(row), self.columns, where), where))
-        texts = [segment.text for parts in cut for segment in parts]
+            cut.append(self.documents(dict(row), where))
+        texts = [segment.text for parts in cut for document in parts for segment in document]
         encodings = iter(self.tokenizer(texts, add_special_tokens=False).encodings if texts else ())
         tokens: list[np.ndarray] = [np.empty(0, np.int32)]
         targets: list[np.ndarray] = [np.empty(0, np.int32)]
         kinds: list[np.ndarray] = [np.empty(0, np.uint8)]
         kept: list[int] = []
-        truncated = 0
+        truncated = skipped = identical = 0
         for (number, _), parts in zip(rows, cut, strict=True):
-            arrays = [self._segment(segment, next(encodings)) for segment in parts]
-            if not arrays:
-                continue
-            whole = [np.concatenate(group) for group in zip(*arrays, strict=True)]
-            truncated += len(whole[0]) > self.max_length
-            document = self._shifted(*(array[: self.max_length] for array in whole))
-            if (document[1] != IGNORE).any():
-                kept.append(number)
-                for group, array in zip((tokens, targets, kinds), document, strict=True):
-                    group.append(array)
+            documents, longest = [], 0
+            for segments in parts:
+                arrays = [self._segment(segment, next(encodings)) for segment in segments]
+                whole = [np.concatenate(group) for group in zip(*arrays, strict=True)]
+                longest = max(longest, len(whole[0]))
+                documents.append(self._shifted(*(array[: self.max_length] for array in whole)))
+            truncated += longest > self.max_length
+            if not documents or not all((document[1] != IGNORE).any() for document in documents):
+                skipped += 1
+            elif len(documents) > 1 and np.array_equal(documents[0][0], documents[1][0]):
+                identical += 1
+            else:
+                for document in documents:
+                    kept.append(number)
+                    for group, array in zip((tokens, targets, kinds), document, strict=True):
+                        group.append(array)
         return Encoded(
             np.concatenate(tokens),
             np.concatenate(targets),
@@ -98,8 +111,14 @@ class Encoder:
             lengths=np.array([len(piece) for piece in tokens[1:]], np.int64),
             rows=np.array(kept, np.int64),
             truncated=truncated,
-            skipped=len(rows) - len(kept),
+            skipped=skipped,
+            identical=identical,
         )
+
+    def documents(self, row: Row, where: str) -> list[list[chat.Segment]]:
+        """The conversations of a row, kept or left out together; [] for an empty one."""
+        turns = to_messages(row, self.columns, where)
+        return [chat.segments(self.tokenizer, turns, where)] if turns else []
 
     def _segment(self, segment: chat.Segment, encoding: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens, labels (the same tokens or IGNORE) and classes of one segment."""
@@ -128,7 +147,7 @@ def encode(rows: Iterable[NumberedRow], total: int, encoder: Encoder, workers: i
         parts = []
         for part in _in_processes(encoder, chunks, workers) if workers > 1 else map(encoder, chunks):
             parts.append(part)
-            progress.update(len(part.lengths) + part.skipped)
+            progress.update(part.sources)
     if not any(len(part.lengths) for part in parts):
         raise UserError(
             f"--data: no row of {encoder.name} has an answer token within --max-length {encoder.max_length}; raise it"

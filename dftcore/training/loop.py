@@ -27,7 +27,7 @@ from dftcore.diagnostics import SIZE, Observed, finite
 from dftcore.distributed import World, agree, sum_over_ranks, whole_tensor
 from dftcore.errors import UserError
 from dftcore.optim import learning_rate
-from dftcore.training.context import ObjectiveContext, rescale_gradients
+from dftcore.training.context import ObjectiveContext
 from dftcore.training.monitor import Monitor
 from dftcore.training.options import TrainOptions
 from dftcore.training.stopping import StopFlag
@@ -84,26 +84,30 @@ class Loop:
         lr = learning_rate(self.options.optimizer, step, self.total)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        run = self.options.run
-        examples = batching.examples_of_step(len(self.documents), run.batch_size, run.epochs, run.seed, step)
+        self.context.before_step(step, self.module, self._examples)
+        examples = self._examples(step)
         observed, tokens = self._gradients(self._passes(examples), self.monitor.outputs(step + 1))
-        extra = self.context.finish_step()
-        loss = rescale_gradients(self.module, observed, self.context.objective.denominator)
+        extra = self.context.finish_step(self.module, observed)
         norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.options.optimizer.clip)
         grad_norm = float(whole_tensor(norm))
         if math.isfinite(grad_norm):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         record = _record(step + 1, observed, tokens, grad_norm, lr, time.perf_counter() - began)
-        self.monitor.step_ends({**record, "loss": finite(loss), **extra}, observed, examples)
+        record |= {name: finite(value) for name, value in extra.items()}
+        self.monitor.step_ends(record, observed, batching.members(self.documents, examples))
         return math.isfinite(grad_norm)
+
+    def _examples(self, step: int) -> list[int]:
+        run = self.options.run
+        return batching.examples_of_step(self.documents.examples, run.batch_size, run.epochs, run.seed, step)
 
     def _passes(self, examples: Sequence[int]) -> list[batching.Batch]:
         """This rank's passes of a step."""
         run, data, documents, world = self.options.run, self.options.data, self.documents, self.world
-        lengths, in_order = documents.lengths, run.normalization == "legacy-verl"
-        dealt = batching.deal(
-            examples, lengths, world.size, run.micro_batch_size, data.max_length, data.packing, in_order
+        in_order = run.normalization == "legacy-verl"
+        dealt = batching.deal_examples(
+            documents, examples, world.size, run.micro_batch_size, data.max_length, data.packing, in_order
         )
         return [batching.collate(documents, group, data.packing, self.pad_token_id) for group in dealt[world.rank]]
 
@@ -119,9 +123,9 @@ class Loop:
             if self.options.run.normalization == "legacy-verl":
                 normalizer = max(1, int((batch.targets != IGNORE).sum()))
             batch = batch.to(device)
-            loss, found, logprob = self.module(batch, normalizer, outputs, **self.context.arguments())
+            loss, found, seen = self.module(batch, normalizer, outputs, **self.context.arguments(batch))
             loss.backward()
-            self.context.observe(batch, logprob)
+            self.context.observe(batch, seen)
             sums += found
         return Observed(sum_over_ranks(sums).tolist()), tokens
 

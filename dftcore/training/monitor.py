@@ -37,7 +37,9 @@ class Monitor:
         self.options, self.module, self.documents, self.validation = options, module, documents, validation
         self.pad_token_id, self.world, self.total = pad_token_id, world, total
         count = min(_SAMPLE, options.run.batch_size)
-        self.sample = preflight.sample_of(documents, count, options.run.seed) if options.monitor.preflight else ()
+        # Which objective suits the data is no question that pairs answer.
+        ask = options.monitor.preflight and documents.group == 1
+        self.sample = preflight.sample_of(documents, count, options.run.seed) if ask else ()
         self.writer = RunWriter(options, module, documents, world, step, total) if world.is_first else None
 
     def begin(self, step: int) -> None:
@@ -61,7 +63,8 @@ class Monitor:
         if self.writer and self._is_diagnosed(step):
             self.writer.probabilities(step, "batch", observed)
         if self.validation is not None and (step % self.options.monitor.validate_every == 0 or step == self.total):
-            found = self._score(self.validation, range(len(self.validation)))
+            chosen = range(0, len(self.validation), self.validation.group)  # of pairs, the answers to learn
+            found = self._score(self.validation, chosen)
             means = found.means()
             record |= {f"validation_{name}": means[name] for name in ("loss", "nll", "mean_prob")}
             if self.writer:

@@ -44,6 +44,9 @@ class DataOptions:
 class ObjectiveOptions:
     objective: str = option("dft", "sft, dft, or another of the family")
     objective_args: tuple[str, ...] = option((), "parameters of the objective, such as alpha=0.5")
+    reference: str | None = option(
+        None, "reference model of iw_sft, psft, asft and dpo: Hub id or directory; none: the model that is trained"
+    )
     loss_backend: Literal["auto", "triton", "torch", "reference"] = option("auto", "implementation of the loss")
     error_budget: float | None = option(
         None, "relative gradient error allowed to the loss; 0 is exact", minimum=0, maximum=0.99

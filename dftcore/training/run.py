@@ -18,7 +18,8 @@ from dftcore.objectives import Objective
 from dftcore.optim import adamw
 from dftcore.options import to_yaml
 from dftcore.parallel import check_replicas, parameter_device, shard
-from dftcore.training.context import ObjectiveContext
+from dftcore.references import Reference, find_reference
+from dftcore.training.context import needs_reference, supply
 from dftcore.training.export import gathered, write_trained
 from dftcore.training.loop import Loop
 from dftcore.training.monitor import Monitor
@@ -33,6 +34,11 @@ def train(options: TrainOptions) -> Path:
     if options.objective.loss_backend == "triton" and not torch.cuda.is_available():
         raise UserError("--loss-backend: triton needs a CUDA device and there is none; use auto, torch or reference")
     check(options)
+    if options.run.normalization == "legacy-verl" and objective.denominator != "tokens":
+        raise UserError(
+            f"--normalization: legacy-verl divides by the tokens of each pass, {objective!r} by the step's"
+            f" {objective.denominator}; use exact"
+        )
     check_replicas(options.scale)
     lora.check_installed(options.lora)
     check_writable(options.run.output, "--output")
@@ -41,10 +47,16 @@ def train(options: TrainOptions) -> Path:
     config = models.load_config(directory)
     tokenizer = chat.load_tokenizer(str(directory), options.model.chat_template)
     models.check_vocabulary(tokenizer, config, directory)
+    reference = None
+    if needs_reference(objective):
+        name = options.objective.reference or options.model.model
+        reference = find_reference(name, tokenizer, config, getattr(torch, options.model.dtype), options.scale)
+    elif options.objective.reference:
+        raise UserError(f"--reference: {objective!r} uses no reference model; leave the option away")
     # Tokenising can take long: it happens before the process group exists, out of reach of its time-out.
-    documents, validation = _documents(options, found, tokenizer)
+    documents, validation = _documents(options, found, tokenizer, "pairs" in objective.definition.context)
     with process_group(replicas=options.scale.replicas) as world:
-        _run(options, objective, directory, config, tokenizer, documents, validation, world)
+        _run(options, objective, directory, config, tokenizer, documents, validation, reference, world)
     return options.run.output / "final"
 
 
@@ -56,21 +68,26 @@ def _run(
     tokenizer: Any,
     documents: Documents,
     validation: Documents | None,
+    reference: Reference | None,
     world: World,
 ) -> None:
     run = options.run
-    total = batching.total_steps(len(documents), run.batch_size, run.epochs, run.max_steps)
+    total = batching.total_steps(documents.examples, run.batch_size, run.epochs, run.max_steps)
     identity = {**fingerprint(options), "documents": documents.fingerprint}
+    if reference:
+        identity["reference_weights"] = reference.digest
     if options.lora.lora_rank is not None:  # its checkpoints lean on the frozen weights
         identity["base"] = models.fingerprint(directory)
     start = _find_start(run, identity, world)
     before: dict[str, Any] = checkpoint.describe(start) if start else {"step": 0, "context": {}}
     checkpoints, step = run.output / "checkpoints", before["step"]
-    context = ObjectiveContext(objective, before["context"])
     if start and step >= total and (run.output / "final").is_dir():
         if world.is_first:
             print(f"{run.output} is complete: {total} steps, model in {run.output / 'final'}")
         return
+    documents, context = supply(
+        objective, before["context"], documents, reference, checkpoints, tokenizer.pad_token_id, world
+    )
     module = build_module(options, config, objective)
     shard(module, world, getattr(torch, options.model.dtype), options.scale)
     models.load_weights(module, directory, world.device, parameter_device(world, options.scale))
@@ -120,7 +137,10 @@ def _find_data(data: DataOptions) -> tuple[sources.Source, sources.Source | None
 
 
 def _documents(
-    options: TrainOptions, found: tuple[sources.Source, sources.Source | None, dict[str, str]], tokenizer: Any
+    options: TrainOptions,
+    found: tuple[sources.Source, sources.Source | None, dict[str, str]],
+    tokenizer: Any,
+    pairs: bool,
 ) -> tuple[Documents, Documents | None]:
     """What is learned, and what is held out of it, if anything."""
     data, (source, validation, columns) = options.data, found
@@ -129,8 +149,10 @@ def _documents(
     if data.validation_split:
         validation = source
     arguments = (tokenizer, columns, data.max_length)
-    documents = tokenise(source, *arguments, chosen, data.tokenise_workers)
-    return documents, tokenise(validation, *arguments, held_out, data.tokenise_workers) if validation else None
+    documents = tokenise(source, *arguments, chosen, data.tokenise_workers, pairs)
+    if not validation:
+        return documents, None
+    return documents, tokenise(validation, *arguments, held_out, data.tokenise_workers, pairs)
 
 
 def _summary(
@@ -161,7 +183,9 @@ def _find_start(run: RunOptions, identity: dict[str, Any], world: World) -> Path
     changed = [key for key in identity if before.get(key) != identity[key]]
     if changed:
         key = changed[0]
-        named = {"documents": "the data", "base": "the model in --model"}
+        named = {
+            "documents": "the data", "base": "the model in --model", "reference_weights": "the reference model",
+        }  # fmt: skip
         name = named.get(key, "--" + key.replace("_", "-"))
         detail = "" if key in named else f" (it was {before.get(key)}, now {identity[key]})"
         raise UserError(

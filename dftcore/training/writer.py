@@ -74,7 +74,7 @@ class RunWriter:
         self.metrics.write(record)
         self.clipped.append(record["clipped"])
         if spike := self.detector.check(record):
-            rows = sorted(int(self.documents.rows[index]) for index in examples)
+            rows = sorted({int(self.documents.rows[index]) for index in examples})
             self.spikes.write({"step": step, **spike, "examples": rows})
             shown = "" if spike["value"] is None else f" {spike['value']:.3g} is above {spike['limit']:.3g}"
             self.note(f"step {step}: {spike['what']}{shown}; the rows of its examples are in {self.spikes.path}")
