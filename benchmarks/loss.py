@@ -240,7 +240,7 @@ def _bars(axis: Any, case: dict[str, Any]) -> None:
     colours = ["tab:blue" if row["row"].startswith("ours") else "tab:gray" for row in rows]
     bars = axis.barh([row["row"] for row in rows], [row["total_ms"] for row in rows], color=colours)
     axis.bar_label(bars, [f"{row['total_ms']:.0f} ms, {row['extra_mib']:.0f} MiB" for row in rows], padding=3)
-    axis.margins(x=0.35)
+    axis.set_xlim(right=1.5 * max((row["total_ms"] for row in rows), default=1.0))
     axis.invert_yaxis()
     axis.set_xlabel("loss + both gradients, ms; label: and extra memory")
     length, dim, vocab = case["shape"]

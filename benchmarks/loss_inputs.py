@@ -48,8 +48,10 @@ def real(model_directory: str, data_file: str, rows: int) -> Inputs:
     with Path(data_file).open(encoding="utf-8") as lines, torch.no_grad():
         for line in lines:
             example = json.loads(line)
-            turn = [{"role": "user", "content": example["problem"]}]
-            prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+            prompt = f"Question: {example['problem']}\nAnswer: "  # for a base model
+            if tokenizer.chat_template:
+                turn = [{"role": "user", "content": example["problem"]}]
+                prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
             before = tokenizer(prompt, add_special_tokens=False).input_ids
             after = tokenizer(example["solution"] + tokenizer.eos_token, add_special_tokens=False).input_ids
             tokens = torch.tensor([before + after])
@@ -60,7 +62,7 @@ def real(model_directory: str, data_file: str, rows: int) -> Inputs:
     found = torch.cat(targets)[:rows]
     if len(found) < rows:
         raise SystemExit(f"{data_file}: only {len(found)} answer tokens; ask for fewer rows than {rows}")
-    name = f"hidden states of {Path(model_directory).name} on {Path(data_file).name}"
+    name = f"hidden states of {Path(model_directory).name} on {Path(data_file).parent.name}/{Path(data_file).name}"
     return Inputs(torch.cat(hidden)[:rows], model.lm_head.weight.detach().clone(), found, name)
 
 
