@@ -2,7 +2,7 @@
 
     python benchmarks/loss.py                                   small shapes, any device
     python benchmarks/loss.py --model DIR --data FILE.jsonl     on a real model's states
-    python benchmarks/loss.py --full                            every head and length: one GPU, one call
+    python benchmarks/loss.py --full                            tune, check and measure all of it on a GPU: `loss_full`
 
 The environment variables DFTCORE_MODEL and DFTCORE_DATA stand in for --model and --data.
 TFLOP/s counts the 6 N D V of a dense loss and its gradients, whatever was computed. "x GEMM" is the time over that of
@@ -33,7 +33,7 @@ HEADS = {
 SMALL = (1024, 1024, 16384)
 LENGTHS = (2048, 4096, 8192, 16384, 32768, 65536)
 BUDGETS = (0.0, 2.0**-10, 2.0**-9, 2.0**-8, 2.0**-7, 2.0**-6)
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 REAL_LENGTHS = (1024, 2048, 4096, 8192)
 LIMITS = ("limit_hidden", "limit_weight")  # a quarter of the yardstick
 COLUMNS = {
@@ -111,13 +111,18 @@ def measure_rows(rows: list[Row], exact: tuple[Tensor, Tensor] | None, repeats: 
         row.timed(forward, total)
 
 
-def compare(inputs: loss_inputs.Inputs, objective: str, repeats: int, only: list[str]) -> dict[str, Any]:
-    """Every implementation on one set of inputs, next to the bare lm_head product."""
+def chosen_rows(only: Sequence[str]) -> dict[str, loss_rows.Loss]:
+    return {name: row for name, row in loss_rows.ROWS.items() if not only or any(word in name for word in only)}
+
+
+def compare(
+    inputs: loss_inputs.Inputs, objective: str, repeats: int, chosen: dict[str, loss_rows.Loss]
+) -> dict[str, Any]:
+    """The implementations on one set of inputs, next to the bare lm_head product."""
     hidden, weight, device = inputs.hidden, inputs.weight, inputs.hidden.device
     exact, yardstick = loss_rows.exact_gradients(hidden, weight, inputs.targets, objective)
     gemm = measure(lambda: hidden @ weight.T, device, repeats).median_ms
-    chosen = [name for name in loss_rows.ROWS if not only or any(word in name for word in only)]
-    measured = [Row(loss_rows.ROWS[name], inputs, objective) for name in chosen]
+    measured = [Row(row, inputs, objective) for row in chosen.values()]
     measure_rows(measured, exact, repeats)
     rows = [{"row": n, "objective": objective, **row.figures} for n, row in zip(chosen, measured, strict=True)]
     eager = next((row for row in rows if row["row"].startswith("eager")), {})
@@ -174,11 +179,7 @@ def cases(
 ) -> Iterator[loss_inputs.Inputs]:
     if real is not None:
         yield real.first(options.rows or 4096)
-    if options.full:
-        for dim, vocab in HEADS.values():
-            yield loss_inputs.calibrated(options.rows or 8192, dim, vocab, device)
-        yield loss_inputs.normal(options.rows or 8192, *HEADS["Llama-3.2-3B"], device)
-    elif real is None:
+    else:
         rows, dim, vocab = SMALL
         yield loss_inputs.calibrated(options.rows or rows, dim, vocab, device)
 
@@ -297,12 +298,23 @@ def main() -> None:
     parser.add_argument(
         "--sweeps", action=argparse.BooleanOptionalAction, default=True, help="cost against budget and N"
     )
-    parser.add_argument("--full", action="store_true", help="every head and length; meant for a GPU")
+    parser.add_argument("--full", action="store_true", help="everything, in stages; meant for a GPU")
+    parser.add_argument("--stage", action="append", help="of --full; repeatable; default all")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="of --full: begin nothing after so long")
+    parser.add_argument("--results", help="of --full: directory of its files; default benchmarks/results")
+    parser.add_argument("--states", action="append", help="saved states in place of --model and --data; repeatable")
     parser.add_argument("--name", default="loss", help="of the result files")
     options = parser.parse_args()
     if bool(options.model) != bool(options.data):
         parser.error("--model and --data go together")
     device = torch.device(options.device)
+    if options.full:
+        import loss_full  # it measures with this file's functions
+
+        unknown = [name for name in options.stage or () if name not in loss_full.STAGES]
+        if unknown:
+            parser.error(f"--stage: {unknown[0]!r} is not one of {', '.join(loss_full.STAGES)}")
+        raise SystemExit(loss_full.run(options, device))
     dtypes = options.dtype or (["bfloat16"] if device.type == "cuda" else ["float32", "bfloat16"])
 
     rows = options.rows or 4096
@@ -317,12 +329,12 @@ def main() -> None:
                     f"{typed.source} {tuple(typed.hidden.shape)} x {typed.weight.shape[0]} {name} {objective}",
                     flush=True,
                 )
-                result["cases"].append(compare(typed, objective, options.repeats, options.only))
+                result["cases"].append(compare(typed, objective, options.repeats, chosen_rows(options.only)))
             if options.sweeps and not result["budgets"]:
                 result["budgets"] = against_budget(typed, "dft", options.repeats)
     if options.sweeps:
-        dim, vocab = HEADS["Llama-3.2-3B"] if options.full else SMALL[1:]
-        lengths = REAL_LENGTHS if real else LENGTHS if options.full else (512, 1024, 2048)
+        dim, vocab = SMALL[1:]
+        lengths = REAL_LENGTHS if real else (512, 1024, 2048)
         for name in dtypes if real else dtypes[:1]:
             inputs = real or loss_inputs.calibrated(max(lengths), dim, vocab, device)
             about = f"{inputs.source}, {name}, D={inputs.hidden.shape[1]}, V={inputs.weight.shape[0]}"

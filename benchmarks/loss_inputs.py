@@ -2,15 +2,21 @@
 
 The statistics that decide the cost of a routed backward are those of the softmax, so `statistics` stands beside each
 figure: quantiles of the target's probability, and the share of (row, block of 128) pairs with mass above a threshold.
+
+    python benchmarks/loss_inputs.py --model DIR --data FILE.jsonl --rows 4096 --output A --output B     saved states
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 BLOCK = 128
@@ -64,6 +70,26 @@ def real(model_directory: str, data_file: str, rows: int) -> Inputs:
         raise SystemExit(f"{data_file}: only {len(found)} answer tokens; ask for fewer rows than {rows}")
     name = f"hidden states of {Path(model_directory).name} on {Path(data_file).parent.name}/{Path(data_file).name}"
     return Inputs(torch.cat(hidden)[:rows], model.lm_head.weight.detach().clone(), found, name)
+
+
+def save_states(inputs: Inputs, paths: Sequence[str]) -> None:
+    """In bf16, the weight in as many parts as there are files: for a machine that takes neither the model nor all."""
+    parts = inputs.weight.bfloat16().chunk(len(paths))
+    for index, (path, part) in enumerate(zip(paths, parts, strict=True)):
+        tensors = {f"weight.{index}": part.contiguous()}
+        if index == 0:
+            tensors |= {"hidden": inputs.hidden.bfloat16().contiguous(), "targets": inputs.targets.contiguous()}
+        save_file(tensors, path, metadata={"source": inputs.source})
+
+
+def saved(paths: Sequence[str]) -> Inputs:
+    tensors: dict[str, Tensor] = {}
+    for path in paths:
+        tensors |= load_file(path)
+    with safe_open(paths[0], framework="pt") as file:
+        source = file.metadata()["source"]
+    weight = torch.cat([tensors[name] for name in sorted(n for n in tensors if n.startswith("weight."))])
+    return Inputs(tensors["hidden"], weight, tensors["targets"], source)
 
 
 def calibrated(rows: int, dim: int, vocab: int, device: torch.device, seed: int = 0) -> Inputs:
@@ -132,3 +158,13 @@ def statistics(inputs: Inputs, rows: int = 1024) -> dict[str, list[float]]:
         "p_quantiles": [round(v, 4) for v in p.quantile(torch.tensor(QUANTILES, device=p.device)).tolist()],
         "pairs_percent": [round(100 * float((mass > 2.0**-e).float().mean()), 2) for e in (8, 10, 12, 14)],
     }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="Hugging Face directory")
+    parser.add_argument("--data", required=True, help="JSONL with problem and solution")
+    parser.add_argument("--rows", type=int, default=4096)
+    parser.add_argument("--output", action="append", required=True, help="repeatable: the weight is spread over them")
+    given = parser.parse_args()
+    save_states(real(given.model, given.data, given.rows), given.output)

@@ -126,7 +126,7 @@ def tiles(kernel: str, dtype: torch.dtype, device: torch.device) -> Tiles:
         return VECTOR[kernel]
     if dtype == torch.float32:
         return SINGLE[kernel]
-    return _tuned().get(architecture(device), {}).get(kernel, HALF[kernel])
+    return tuned().get(architecture(device), {}).get(kernel, HALF[kernel])
 
 
 @contextmanager
@@ -148,7 +148,8 @@ def as_json(table: dict[str, dict[str, Tiles]]) -> str:
 
 
 @cache
-def _tuned() -> dict[str, dict[str, Tiles]]:
+def tuned() -> dict[str, dict[str, Tiles]]:
+    """architecture -> kernel -> tiles, of `tuned.json`; empty without one."""
     if not TABLE.exists():
         return {}
     found: dict[str, dict[str, dict[str, Any]]] = json.loads(TABLE.read_text(encoding="utf-8"))

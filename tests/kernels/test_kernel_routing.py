@@ -24,8 +24,8 @@ def peaked(device: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Ten
     weight = torch.randn(VOCAB, DIM, generator=generator)
     hidden = weight[torch.randint(0, VOCAB, (ROWS, 2), generator=generator)].sum(1) * 0.35
     targets = torch.multinomial((hidden @ weight.T).softmax(-1), 1, generator=generator).squeeze(-1)
-    targets[[4, 59]] = -100
-    hidden[[4, 59]] = torch.nan
+    targets[[0, 59]] = -100
+    hidden[[0, 59]] = torch.nan
     return tuple(t.to(device, dtype) if t.is_floating_point() else t.to(device) for t in (hidden, weight, targets))
 
 

@@ -1,0 +1,172 @@
+"""Choose the kernels' tiles on this device: time every candidate of every kernel on real shapes, keep the fastest.
+
+A candidate counts by its time summed over the heads, each in units of the default's. It must give what the default
+gives, and may fail: to compile, to fit, to run. The winners are the table `kernels/tuned.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import loss_inputs
+import torch
+from harness import measure
+from stages import Stages
+from torch import Tensor
+
+from dftcore.files import write_text
+from dftcore.kernels import config, routes
+from dftcore.kernels.backward import Fixed, Steps, gradients
+from dftcore.kernels.budget import DEFAULT_ERROR_BUDGET
+from dftcore.kernels.config import CANDIDATES, HALF, Tiles, trying
+from dftcore.kernels.launch import Head, Scan, scan
+from dftcore.kernels.plan import make_plan
+
+ORDER = ("forward", "logit_gradient", "weight_gradient", "hidden_scatter", "hidden_finish", "hidden_gradient")
+AGREEMENT = 2e-2  # relative difference that rounding G and dH to half precision in another order may make
+
+
+@dataclass
+class Prepared:
+    """Everything one kernel needs before it, on one head."""
+
+    head: Head
+    found: Scan
+    up: routes.Upstream
+    cut: Tensor
+
+    @classmethod
+    def of(cls, inputs: loss_inputs.Inputs) -> Prepared:
+        head = Head(inputs.hidden, inputs.weight, None, inputs.targets, None, 1.0)
+        found = scan(head, -100, masses=True, moments=False, top1=False)
+        up = routes.upstream(head, found, found.logprob.exp(), -100)
+        return cls(head, found, up, routes.cut_of(head, found, up, DEFAULT_ERROR_BUDGET))
+
+    def call(self, kernel: str) -> Callable[[], object]:
+        """A function that runs `kernel` as often as one loss does, and little else."""
+        head, found, up = self.head, self.found, self.up
+        if kernel == "forward":
+            return lambda: scan(head, -100, masses=True, moments=False, top1=False)
+        step, exact = Steps(head, found, up), kernel == "hidden_gradient"
+        counts = torch.zeros(head.blocks, dtype=torch.int32, device=head.hidden.device)
+        shares = routes.shares_of(head, found, up, self.cut, counts)
+        if kernel == "hidden_finish":
+            fixed = Fixed(step)
+            return lambda: step.finish_hidden(shares, fixed)
+        if exact:
+            plan = make_plan(found.rows, found.count.expand(head.blocks).contiguous(), step.rows, step.tile_rows,
+                             step.slots(exact=True))  # fmt: skip
+        else:
+            plan = make_plan(None, counts, step.rows, step.tile_rows, step.slots(exact=False))
+        workspace = step.workspace(plan, exact).normal_(std=1e-3)
+        out, low = torch.zeros_like(head.hidden), torch.zeros_like(head.hidden)
+        spread, fixed, grad_weight = step.spread(shares), Fixed(step), torch.empty_like(head.weight)
+
+        def run() -> None:
+            for group in plan.groups:
+                if exact:
+                    step.add_hidden(group[2:], workspace, out, low, last=False)
+                    continue
+                step.fill(plan, group[2:], self.cut)
+                if kernel == "logit_gradient":
+                    step.logit_gradient(plan, group, workspace)
+                elif kernel == "weight_gradient":
+                    step.weight_gradient(plan, group[2:], workspace, spread, up.scale, grad_weight, None)
+                else:
+                    step.scatter_hidden(plan, group, workspace, fixed)
+
+        return run
+
+    def result(self, kernel: str) -> list[Tensor]:
+        """What the choice may change: logprobs and gradients of the routed, and for one kernel of the exact, mode."""
+        budget = 0.0 if kernel == "hidden_gradient" else DEFAULT_ERROR_BUDGET
+        found = scan(self.head, -100, masses=budget > 0.0, moments=False, top1=False)
+        grads = gradients(self.head, found, self.up, budget, need_hidden=True, need_weight=True)
+        return [found.logprob, *(gradient for gradient in grads if gradient is not None)]
+
+
+def tune(
+    stages: Stages, heads: dict[str, Callable[[], loss_inputs.Inputs]], repeats: int, device: torch.device
+) -> dict[str, Any]:
+    """The table {architecture: {kernel: tiles}} as JSON values; every timing stays in `stages`."""
+    prepared = cache(lambda name: Prepared.of(heads[name]()))
+    chosen: dict[str, Tiles] = {}
+    for kernel in ORDER:
+        timed = []
+        for index, tiles in enumerate((HALF[kernel], *CANDIDATES[kernel])):
+            with trying(**chosen, **{kernel: tiles}):
+                figures = {head: _timed(stages, kernel, index, head, prepared, repeats) for head in heads}
+            score, why = _score(stages, kernel, figures)
+            print(f"  {kernel} {index}: {why or format(score, '.3f')} {tiles.launch}", flush=True)
+            if not why:
+                timed.append((score, index, tiles))
+        chosen[kernel] = _first_that_agrees(stages, kernel, timed, chosen, prepared, next(iter(heads)))
+    return {config.architecture(device): {kernel: asdict(tiles) for kernel, tiles in chosen.items()}}
+
+
+def _timed(
+    stages: Stages, kernel: str, index: int, head: str, prepared: Callable[[str], Prepared], repeats: int
+) -> dict[str, Any]:
+    key = f"tune/{kernel}/{index}/{head}"
+    return stages.run(key, lambda: _figure(prepared(head), kernel, repeats))
+
+
+def _score(stages: Stages, kernel: str, figures: dict[str, dict[str, Any]]) -> tuple[float, str]:
+    """Mean time in units of the default's, or why there is none."""
+    ratios = []
+    for head, found in figures.items():
+        base = stages.done[f"tune/{kernel}/0/{head}"]
+        if why := found.get("failed") or (base.get("failed") and "the default failed"):
+            return 0.0, why
+        ratios.append(found["ms"] / base["ms"])
+    return sum(ratios) / len(ratios), ""
+
+
+def _figure(prepared: Prepared, kernel: str, repeats: int) -> dict[str, float]:
+    timing = measure(prepared.call(kernel), prepared.head.hidden.device, repeats, warmup=2)
+    return {"ms": timing.median_ms}
+
+
+def _first_that_agrees(
+    stages: Stages,
+    kernel: str,
+    timed: list[tuple[float, int, Tiles]],
+    chosen: dict[str, Tiles],
+    prepared: Callable[[str], Prepared],
+    head: str,
+) -> Tiles:
+    """The fastest whose results are the default's to rounding."""
+
+    def agrees(tiles: Tiles) -> dict[str, Any]:
+        with trying(**chosen, **{kernel: HALF[kernel]}):
+            expected = prepared(head).result(kernel)
+        with trying(**chosen, **{kernel: tiles}):
+            found = prepared(head).result(kernel)
+        return {"difference": max(_difference(f, e) for f, e in zip(found, expected, strict=True))}
+
+    for _, index, tiles in sorted(timed, key=lambda entry: entry[:2]):
+        if index == 0:
+            break
+        found = stages.run(f"tune/{kernel}/{index}/agrees", lambda tiles=tiles: agrees(tiles))
+        if found.get("difference", 1.0) <= AGREEMENT:
+            return tiles
+        print(f"  {kernel} {index} is refused: {found}", flush=True)
+    return HALF[kernel]
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """Relative; 1 where anything is not finite."""
+    if not bool(found.isfinite().all()):
+        return 1.0
+    return float((found.float() - expected.float()).norm() / expected.float().norm().clamp_min(1e-30))
+
+
+def install(table: dict[str, Any]) -> None:
+    """Write `kernels/tuned.json`, other architectures' entries kept, and use it from here on."""
+    held = {arch: {k: asdict(t) for k, t in row.items()} for arch, row in config.tuned().items()}
+    rows = {arch: {k: Tiles(**t) for k, t in row.items()} for arch, row in {**held, **table}.items()}
+    write_text(config.TABLE, config.as_json(rows))
+    config.tuned.cache_clear()

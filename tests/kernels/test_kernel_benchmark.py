@@ -1,0 +1,148 @@
+"""The GPU benchmark's stages: cut short and gone on with, with rows that fail, and a tuner that chooses well."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from support import ROOT
+
+pytest.importorskip("triton")
+sys.path.insert(0, str(ROOT / "benchmarks"))
+loss, loss_full, loss_inputs, loss_rows, loss_tune, stages = (
+    importlib.import_module(name) for name in ("loss", "loss_full", "loss_inputs", "loss_rows", "loss_tune", "stages")
+)
+
+from dftcore.kernels import config  # noqa: E402
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_units_are_kept_and_time_runs_out_between_them(tmp_path):
+    path, calls = tmp_path / "state.json", []
+    first = stages.Stages(path)
+    assert first.run("a", lambda: calls.append("a") or 1) == 1
+    assert first.run("b", lambda: 1 / 0) == {"failed": "ZeroDivisionError: division by zero"}
+    later = stages.Stages(path, seconds=-1)
+    assert later.run("a", lambda: calls.append("a") or 2) == 1
+    assert calls == ["a"]
+    with pytest.raises(stages.OutOfTime, match="c"):
+        later.run("c", lambda: 3)
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_unit_that_ends_the_process_twice_is_given_up(tmp_path):
+    path = tmp_path / "state.json"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            stages.Stages(path).run("a", interrupted)
+    assert stages.Stages(path).run("a", lambda: 1) == {"failed": "ended the process"}
+
+
+def test_a_fault_that_spoils_the_device_is_no_result(tmp_path):
+    spoiled = stages.Stages(tmp_path / "state.json", healthy=lambda: False)
+    with pytest.raises(stages.Broken):
+        spoiled.run("a", lambda: 1 / 0)
+    assert not spoiled.done
+
+
+def test_a_row_that_ended_the_process_twice_is_absent(tmp_path):
+    """The case it belongs to starts again; the rows beside it are measured."""
+    path = tmp_path / "state.json"
+    for _ in range(2):
+        guard = loss_full.Guard(stages.Stages(path))
+        assert guard("case/mild", lambda: "fine")() == "fine"
+        with pytest.raises(KeyboardInterrupt):
+            guard("case/deadly", interrupted)()
+    guard = loss_full.Guard(stages.Stages(path))
+    assert guard("case/mild", lambda: "fine")() == "fine"
+    with pytest.raises(loss_rows.Absent, match="ended the process"):
+        guard("case/deadly", interrupted)()
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """Two small heads, few rows and no candidates; tables and results of their own."""
+    monkeypatch.setattr(loss, "HEADS", {"Llama-3.1-8B": (32, 300)})
+    monkeypatch.setattr(loss, "LENGTHS", (8,))
+    monkeypatch.setattr(loss, "BUDGETS", (2.0**-8,))
+    monkeypatch.setattr(loss_full, "REPEATS", 1)
+    monkeypatch.setattr(config, "TABLE", tmp_path / "tuned.json")
+    monkeypatch.setattr(loss_inputs, "CANDIDATES", 8)
+    monkeypatch.setattr(loss_tune, "CANDIDATES", dict.fromkeys(config.CANDIDATES, ()))
+    config.tuned.cache_clear()
+    yield SimpleNamespace(
+        rows=12, repeats=1, only=["ours", "eager", "broken"], objective=["dft"], dtype=["float16"], stage=None,
+        seconds=float("inf"), results=str(tmp_path), states=None, model=None, data=None,
+    )  # fmt: skip
+    config.tuned.cache_clear()
+
+
+def test_all_stages_run_and_a_second_call_repeats_nothing(tiny, tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("this peer\nfails")
+
+    usual = config.HALF["hidden_finish"].constexprs
+    lacking = config.Tiles({"BM": 16}, 4, 2)
+    candidates = (config.Tiles({**usual, "BM": 16, "BD": 16}, 4, 2), lacking)
+    monkeypatch.setitem(loss_tune.CANDIDATES, "hidden_finish", candidates)
+    monkeypatch.setitem(loss_rows.ROWS, "broken", broken)
+    assert loss_full.run(tiny, DEVICE) == 0
+    state = json.loads((tmp_path / "loss_gpu.json").read_text())["done"]
+    assert all(state[f"tune/{kernel}/0/Llama-3.1-8B"]["ms"] > 0 for kernel in loss_tune.ORDER)
+    assert "failed" in state["tune/hidden_finish/2/Llama-3.1-8B"]
+    assert set(state["tune/table"][config.architecture(DEVICE)]) == set(loss_tune.ORDER)
+    assert config.tuned()[config.architecture(DEVICE)]["forward"] == config.HALF["forward"]
+    case = {row["row"]: row for row in state["cases/Llama-3.1-8B/dft"]["rows"]}
+    assert case["broken"]["absent"] == "RuntimeError: this peer"
+    assert case["ours, exact"]["error_hidden"] < 0.01
+    assert state["check/Llama-3.1-8B/dft"]["default budget: repeats"] is True
+    text = (tmp_path / "loss_gpu.md").read_text()
+    for heading in ("Against the bars", "Checks", "Cost against N", "Phases of", "Units without a result"):
+        assert heading in text
+    capsys.readouterr()
+
+    def never(*_):
+        raise AssertionError("measured again")
+
+    for module, name in ((loss, "compare"), (loss_full, "checked"), (loss_tune, "measure")):
+        monkeypatch.setattr(module, name, never)
+    assert loss_full.run(tiny, DEVICE) == 0
+    assert "measured again" not in capsys.readouterr().out
+
+
+def test_no_time_leaves_everything_for_the_next_call(tiny, capsys):
+    tiny.seconds, tiny.stage = -1.0, ["check"]
+    assert loss_full.run(tiny, DEVICE) == 1
+    assert "the same command goes on from there" in capsys.readouterr().out
+
+
+def test_a_faster_candidate_that_computes_something_else_is_refused(tmp_path, monkeypatch):
+    found = stages.Stages(tmp_path / "state.json")
+    other = config.Tiles({**config.HALF["forward"].constexprs, "RUN": 1}, 4, 2)
+    prepared = loss_tune.Prepared.of(loss_inputs.normal(8, 32, 300, DEVICE).to(DEVICE, torch.float16))
+    timed = [(1.0, 0, config.HALF["forward"]), (0.5, 1, other)]
+
+    def choose(stage: object) -> config.Tiles:
+        return loss_tune._first_that_agrees(stage, "forward", timed, {}, lambda _: prepared, "head")
+
+    assert choose(found) == other
+    monkeypatch.setattr(loss_tune, "_difference", lambda *_: 0.5)
+    assert choose(stages.Stages(tmp_path / "another.json")) == config.HALF["forward"]
+
+
+def test_saved_states_come_back(tmp_path):
+    inputs = loss_inputs.normal(5, 8, 9, torch.device("cpu"))
+    paths = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
+    loss_inputs.save_states(inputs, paths)
+    back = loss_inputs.saved(paths)
+    assert torch.equal(back.weight, inputs.weight.bfloat16())
+    assert torch.equal(back.targets, inputs.targets)
+    assert back.source == inputs.source
