@@ -3,9 +3,10 @@
     python benchmarks/checker.py                                    generated pairs only
     DFTCORE_DATA=DIR python benchmarks/checker.py                   also DIR/checker/*.jsonl, where they exist
     python benchmarks/checker.py --output benchmarks/results        writes checker.json and checker.md there
+    python benchmarks/checker.py --python Math-Verify=/venv/bin/python    a checker from an environment of its own
 
-Every pair is judged in this process, one after another, under a wall-clock alarm of ten seconds, so that another
-checker cannot hang the run; both sides go to Math-Verify as LaTeX in a box, its best setting. A checker that is not
+A checker judges every pair in one process, one after another, under a wall-clock alarm of ten seconds, so that it
+cannot hang the run; both sides go to the others as LaTeX in a box, their best setting. A checker that is not
 installed is a row that says so. Nothing is downloaded.
 """
 
@@ -155,11 +156,12 @@ def ours() -> Callable[[Pair], bool]:
     return lambda pair: check(pair.gold, pair.prediction)
 
 
+def boxed(text: str) -> str:
+    return text if "boxed" in text else rf"\boxed{{{text.strip().strip('$')}}}"
+
+
 def math_verify() -> Callable[[Pair], bool]:
     from math_verify import parse, verify  # type: ignore[import-not-found]
-
-    def boxed(text: str) -> str:
-        return text if "boxed" in text else rf"\boxed{{{text.strip().strip('$')}}}"
 
     def check(pair: Pair) -> bool:
         prediction = pair.prediction if pair.completion else boxed(pair.prediction)
@@ -168,8 +170,59 @@ def math_verify() -> Callable[[Pair], bool]:
     return check
 
 
-CHECKERS = {"dftcore.grading": ours, "Math-Verify": math_verify}
-DISTRIBUTIONS = {"dftcore.grading": "dftcore", "Math-Verify": "math-verify"}
+def inspect_math() -> Callable[[Pair], bool]:
+    import asyncio
+
+    from inspect_ai.model import ModelName, ModelOutput  # type: ignore[import-not-found]
+    from inspect_ai.scorer import Target, math  # type: ignore[import-not-found]
+    from inspect_ai.solver import TaskState  # type: ignore[import-not-found]
+
+    score, name, loop = math(), "mockllm/model", asyncio.new_event_loop()
+
+    def check(pair: Pair) -> bool:
+        output = ModelOutput.from_content(name, pair.prediction if pair.completion else boxed(pair.prediction))
+        state = TaskState(model=ModelName(name), sample_id=1, epoch=1, input="", messages=[], output=output)
+        return str(loop.run_until_complete(score(state, Target([boxed(pair.gold)]))).value) == "C"
+
+    return check
+
+
+def verl_prime() -> Callable[[Pair], bool]:
+    from verl.utils.reward_score.prime_math import compute_score  # type: ignore[import-not-found]
+
+    return lambda pair: bool(
+        compute_score(pair.prediction if pair.completion else boxed(pair.prediction), pair.gold.strip().strip("$"))[0]
+    )
+
+
+def harness_minerva() -> Callable[[Pair], bool]:
+    from lm_eval.tasks.minerva_math.utils import (  # type: ignore[import-not-found]
+        get_unnormalized_answer,
+        is_equiv,
+        normalize_final_answer,
+    )
+
+    def answer(text: str, completion: bool) -> str:
+        stated = get_unnormalized_answer(text) if completion else text
+        return str(normalize_final_answer(stated))
+
+    return lambda pair: bool(is_equiv(answer(pair.prediction, pair.completion), answer(pair.gold, False)))
+
+
+CHECKERS = {
+    "dftcore.grading": ours,
+    "Math-Verify": math_verify,
+    "inspect_ai math": inspect_math,
+    "verl prime_math": verl_prime,
+    "lm_eval minerva_math": harness_minerva,
+}
+DISTRIBUTIONS = {
+    "dftcore.grading": "dftcore",
+    "Math-Verify": "math-verify",
+    "inspect_ai math": "inspect-ai",
+    "verl prime_math": "verl",
+    "lm_eval minerva_math": "lm-eval",
+}
 
 
 def version(distribution: str) -> str:
@@ -238,17 +291,8 @@ def table(rows: list[Row], absent: list[str]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=2_000, help="generated pairs (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--checkers", default=",".join(CHECKERS), help="names, separated by commas (default: all)")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "benchmarks" / "results", help="directory for the two files"
-    )
-    options = parser.parse_args()
-    rows: list[Row] = []
-    absent: list[str] = []
+def measured(name: str, options: argparse.Namespace) -> tuple[list[Row], str]:
+    """One checker's rows on every set, and its version; no rows when it is not installed."""
     with tempfile.TemporaryDirectory() as folder:
         marker = Path(folder) / "marker"
         sets = [
@@ -257,30 +301,69 @@ def main() -> int:
         ]
         if os.environ.get("DFTCORE_DATA"):
             sets += labelled(Path(os.environ["DFTCORE_DATA"]), str(marker))
-        for name in options.checkers.split(","):
-            try:
-                check = CHECKERS[name]()
-            except ImportError:
-                absent.append(name)
-                continue
-            check(Pair("1", "1", True))  # load what is loaded lazily
-            rows += [measure(name, check, label, pairs, marker) for label, pairs in sets if pairs]
+        try:
+            check = CHECKERS[name]()
+        except ImportError:
+            return [], "absent"
+        check(Pair("1", "1", True))  # load what is loaded lazily
+        rows = [measure(name, check, label, pairs, marker) for label, pairs in sets if pairs]
+    return rows, version(DISTRIBUTIONS[name])
+
+
+def elsewhere(name: str, python: str, options: argparse.Namespace) -> tuple[list[Row], str]:
+    """``measured`` by another interpreter, in whose environment the checker is installed."""
+    command = [python, __file__, "--alone", name, "--pairs", str(options.pairs), "--seed", str(options.seed)]
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
+    found = json.loads(done.stdout.splitlines()[-1])
+    return [Row(**row) for row in found["rows"]], found["version"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=2_000, help="generated pairs (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--checkers", default=",".join(CHECKERS), help="names, separated by commas (default: all)")
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="the interpreter of the environment that holds this checker (may be repeated)",
+    )
+    parser.add_argument("--alone", metavar="NAME", choices=list(CHECKERS), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "benchmarks" / "results", help="directory for the two files"
+    )
+    options = parser.parse_args()
+    if options.alone:
+        rows, found = measured(options.alone, options)
+        print(json.dumps({"rows": [asdict(row) for row in rows], "version": found}))
+        return 0
+    names, pythons = options.checkers.split(","), dict(item.partition("=")[::2] for item in options.python)
+    for name in {*names, *pythons} - set(CHECKERS):
+        parser.error(f"unknown checker {name!r}: choose from {', '.join(CHECKERS)}")
+    results = {
+        name: elsewhere(name, pythons[name], options) if name in pythons else measured(name, options) for name in names
+    }
+    rows = [row for found, _ in results.values() for row in found]
+    versions = {name: found for name, (_, found) in results.items()}
+    absent = [name for name, found in versions.items() if found == "absent"]
     about = {
         "date": datetime.date.today().isoformat(),
         "commit": commit(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "versions": {name: version(DISTRIBUTIONS[name]) for name in CHECKERS},
         "seed": options.seed,
     }
     text = table(sorted(rows, key=lambda row: row.pairs), absent)
     print(text)
     options.output.mkdir(parents=True, exist_ok=True)
-    report = {**about, "rows": [asdict(row) for row in rows], "absent": absent}
+    report = {**about, "versions": versions, "rows": [asdict(row) for row in rows], "absent": absent}
     (options.output / "checker.json").write_text(json.dumps(report, indent=1) + "\n")
-    facts = ", ".join(f"{key} {value}" for key, value in about.items() if key != "versions")
-    versions = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
-    (options.output / "checker.md").write_text(f"# Checker\n\n{facts}; {versions}.\n\n{text}\n")
+    facts = ", ".join(f"{key} {value}" for key, value in about.items())
+    stated = ", ".join(f"{name} {value}" for name, value in versions.items())
+    (options.output / "checker.md").write_text(f"# Checker\n\n{facts}; {stated}.\n\n{text}\n")
     return 0
 
 

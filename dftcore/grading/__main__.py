@@ -26,8 +26,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Arguments(
         prog="python -m dftcore.grading",
         description="Say whether two mathematics answers are the same. Each is a bare answer or a whole completion.",
-        epilog='Put -- before answers that start with a minus sign: python -m dftcore.grading -- "-x" "0-x". '
-        "Exit status: 0 compared, 2 wrong arguments, 3 stopped by a limit.",
+        epilog=r"Example: python -m dftcore.grading '\frac{1}{2}' 'so it is $0.5$' --explain. Exit status: 0 compared, "
+        "2 wrong arguments, 3 stopped by a limit.",
     )
     parser.add_argument("gold", help="the reference answer")
     parser.add_argument("prediction", help="the answer to judge")
@@ -42,10 +42,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _answers_last(arguments: Sequence[str]) -> list[str]:
+    """The options, then ``--`` and the answers: ``-x`` is an answer, not an unknown option."""
+    options: list[str] = []
+    answers: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            answers += rest
+        elif argument == "-h" or (argument.startswith("--") and argument[2:3].isalpha()):
+            options += [argument, *([next(rest, "")] if argument == "--policy" else [])]
+        else:
+            answers.append(argument)
+    return [*options, "--", *answers]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     parser = _parser()
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(_answers_last(sys.argv[1:] if arguments is None else arguments))
     if given.policy not in PRESETS:
         parser.error(f"--policy {given.policy}: choose one of {', '.join(PRESETS)}")
     result = explain(given.gold, given.prediction, given.policy)

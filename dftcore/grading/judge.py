@@ -16,7 +16,27 @@ from functools import lru_cache
 from dftcore.grading.budget import Budget, OutOfBudget
 from dftcore.grading.compare import Comparison
 from dftcore.grading.extract import Found, find_answer, values_before_last
-from dftcore.grading.nodes import Items, Mul, Node, Num, Seq, SetOf, Sym, Words
+from dftcore.grading.nodes import (
+    Add,
+    Based,
+    Choice,
+    Const,
+    Func,
+    Items,
+    Matrix,
+    Mul,
+    Node,
+    Num,
+    Pow,
+    Quantity,
+    Ratio,
+    Relation,
+    Seq,
+    SetOf,
+    SetOp,
+    Sym,
+    Words,
+)  # fmt: skip
 from dftcore.grading.parser import parse
 from dftcore.grading.policy import STRICT, Limits, Policy, policy_named
 from dftcore.grading.readings import is_finite
@@ -35,6 +55,14 @@ _FALLBACKS = frozenset({"last clause", "last mathematics", "last number"})
 _SHORT = 80
 _CACHED_LENGTH = 1_000
 _PARSE_SECONDS = 0.2
+
+
+# What ``explain`` calls the kinds of values.
+_KINDS: dict[type, str] = {
+    Num: "number", Sym: "symbol", Const: "constant", Add: "sum", Mul: "product", Pow: "power", Func: "function",
+    Quantity: "quantity", Based: "digits in a base", Ratio: "ratio", Seq: "tuple or interval", SetOf: "set",
+    Items: "list", SetOp: "set operation", Matrix: "matrix", Relation: "relation", Words: "words", Choice: "option",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +94,7 @@ class Reading:
         shown = (
             "nothing" if self.answer is None else self.answer if len(self.answer) < 200 else self.answer[:197] + "..."
         )
-        return f"{type(node).__name__.lower() if node is not None else 'text'} by {self.rule}: {shown}"
+        return f"{_KINDS.get(type(node), 'text')} by {self.rule}: {shown}"
 
 
 def check(gold: str, prediction: str, policy: Policy | str | None = None) -> bool:

@@ -40,7 +40,8 @@ def test_json_holds_the_explanation(capsys):
 def test_minus_signs(capsys):
     assert main(["--", "-x", "0-x"]) == 0
     assert main(["-5", "-5.0"]) == 0
-    assert capsys.readouterr().out.split() == ["True", "True"]
+    assert main(["-x", "0-x", "--policy", "strict"]) == 0
+    assert capsys.readouterr().out.split() == ["True", "True", "True"]
 
 
 def test_a_stopped_comparison_says_so(capsys):
