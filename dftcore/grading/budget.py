@@ -6,6 +6,8 @@ Usage: ``budget = Budget(steps=60_000, seconds=0.5)`` then ``budget.spend(cost)`
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 # Seconds of work are counted on the thread's own clock, since a pause of the machine must not turn a verdict; a wait so
 # many times as long ends the comparison all the same.
@@ -37,3 +39,11 @@ class Budget:
             raise OutOfBudget("limit")
         if time.thread_time() > self.work_deadline or time.monotonic() > self.deadline:
             raise OutOfBudget("timeout")
+
+    def uncounted(self, work: Callable[[], Any]) -> Any:
+        """What ``work`` returns, its time not counted: for what is done once in a process, such as an import."""
+        working, waiting = time.thread_time(), time.monotonic()
+        result = work()
+        self.work_deadline += time.thread_time() - working
+        self.deadline += time.monotonic() - waiting
+        return result

@@ -48,7 +48,7 @@ class Evaluator:
     """Values of scalars at one point. ``lost`` is the widest gap, in digits, between terms that were added."""
 
     def __init__(self, point: dict[str, Fraction], budget: Budget, digits: int = _DIGITS) -> None:
-        self.mp = context()
+        self.mp = context() if hasattr(_local, "context") else budget.uncounted(context)
         self.mp.dps = digits
         self.digits = digits
         self.point = point
