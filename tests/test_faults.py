@@ -34,7 +34,7 @@ def fault_options(model, problems, output, /, **changes):
 def worker(launcher, rank, attempt=0):
     """The process of a rank, once it exists, after so many restarts."""
     wanted = {"RANK": str(rank), "TORCHELASTIC_RESTART_COUNT": str(attempt)}
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         for child in psutil.Process(launcher.pid).children(recursive=True):
             try:
@@ -48,7 +48,7 @@ def worker(launcher, rank, attempt=0):
 
 
 def wait_until(condition, launcher):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not condition():
         assert launcher.poll() is None, launcher.log.read_text()
         assert time.monotonic() < deadline, launcher.log.read_text()
@@ -88,7 +88,7 @@ def test_workers_killed_at_a_step_and_during_a_save_restart_and_end_as_if_unbrok
             victim.kill()
             victim.wait()
             torn = saving(run)
-        assert launcher.wait(120) == 0, launcher.log.read_text()
+        assert launcher.wait(240) == 0, launcher.log.read_text()
     assert_equal_bit_for_bit(run, two_ranks)
 
 
@@ -101,7 +101,7 @@ def test_a_signal_to_one_rank_during_saves_stops_all_and_one_rank_goes_on(
         victim = worker(launcher, 1)
         for number in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGTERM):  # the later ones change nothing
             victim.send_signal(number)
-        assert launcher.wait(120) != 0
+        assert launcher.wait(240) != 0
     said = launcher.log.read_text()
     assert f"[rank 1] stopped after step {steps(run)} of 12" in said
     assert str(ROOT / "dftcore") not in said, "no traceback but torchrun's own"
@@ -121,7 +121,7 @@ def test_a_rank_that_cannot_write_its_part_stops_all_and_says_why(model, problem
         wait_until(lambda: steps(run) >= 1, launcher)
         partial = run / "checkpoints/.step-00000006.partial"
         (partial / "rank-1-of-2.safetensors").mkdir(parents=True)  # where the file should be
-        assert launcher.wait(120) == 1
+        assert launcher.wait(240) == 1
     said = launcher.log.read_text()
     assert f"[rank 1] error: {partial / 'rank-1-of-2.safetensors'}: Is a directory" in said
     assert "[rank 0] error: checkpoint" in said

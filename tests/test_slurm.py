@@ -69,20 +69,20 @@ def job(tmp_path, tiny_model, problems):
 def test_the_slurm_script_saves_and_requeues_at_the_signal_and_goes_on(job, tmp_path):
     run, log, requeued = tmp_path / "runs/dft", tmp_path / "job.log", tmp_path / "scontrol.log"
     batch = job()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (run / "metrics.jsonl").exists() or len(column(run, "step")) < 3:
         assert batch.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
     batch.send_signal(signal.SIGUSR1)
-    assert batch.wait(60) == 0, log.read_text()
+    assert batch.wait(240) == 0, log.read_text()
     assert requeued.read_text() == "requeue 7"
     said = log.read_text()
     stopped = [int(step) for step in re.findall(r"stopped after step (\d+) of 30", said)]
     assert len(stopped) == 2, said
     assert (run / f"checkpoints/step-{stopped[0]:08d}").is_dir()
     requeued.unlink()
-    assert job().wait(120) == 0, log.read_text()
+    assert job().wait(240) == 0, log.read_text()
     assert f"resumed at {stopped[0]}" in log.read_text()
     assert column(run, "step") == list(range(1, 31))
     assert (run / "final/model.safetensors").exists()

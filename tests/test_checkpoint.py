@@ -1,0 +1,95 @@
+"""Saves in the background: the state of their step, one at a time, complete or invisible."""
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from dftcore import checkpoint
+from dftcore.checkpoint import Saver
+from dftcore.distributed import process_group
+from dftcore.optim import OptimizerOptions, adamw
+
+
+@pytest.fixture
+def state():
+    torch.manual_seed(0)
+    module = nn.Linear(4, 3)
+    optimizer = adamw(module, OptimizerOptions(lr=0.1))
+    return module, optimizer
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk that writes only while the event is set."""
+    ready, write = threading.Event(), checkpoint.write_tensors
+    monkeypatch.setattr(checkpoint, "write_tensors", lambda *what: ready.wait(60) and write(*what))
+    yield ready
+    ready.set()
+
+
+@pytest.fixture
+def world():
+    with process_group() as world:
+        yield world
+
+
+def train(module, optimizer):
+    module(torch.ones(4)).square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def everything(module, optimizer):
+    moments = [optimizer.state[p][name] for p in module.parameters() for name in ("exp_avg", "exp_avg_sq")]
+    return [tensor.detach().clone() for tensor in [*module.parameters(), *moments]]
+
+
+def test_a_save_holds_the_state_of_its_step_while_training_goes_on(state, disk, world, tmp_path):
+    train(*state)
+    then = everything(*state)
+    with Saver(tmp_path, world, {"lr": 0.1}, keep=2) as saver:
+        saver.save(1, *state)  # returns although nothing can be written
+        train(*state)
+        assert not checkpoint.complete(tmp_path)
+        disk.set()
+    (path,) = checkpoint.complete(tmp_path)
+    assert path == tmp_path / "step-00000001"
+    assert checkpoint.describe(path)["updates"] == 1
+    assert not any(torch.equal(a, b) for a, b in zip(everything(*state), then, strict=True))
+    checkpoint.load(path, *state)
+    assert all(torch.equal(a, b) for a, b in zip(everything(*state), then, strict=True))
+    assert {int(entry["step"]) for entry in state[1].state.values()} == {1}
+
+
+def test_the_next_save_waits_for_the_one_under_way_and_old_ones_go(state, disk, world, tmp_path):
+    with Saver(tmp_path, world, {}, keep=2) as saver:
+        saver.save(1, *state)
+        threading.Timer(0.3, disk.set).start()
+        saver.save(2, *state)
+        assert [path.name for path in checkpoint.complete(tmp_path)][:1] == ["step-00000001"]
+        saver.save(3, *state, wait=True)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+
+
+def test_without_a_background_a_save_is_done_when_it_returns(state, disk, world, tmp_path):
+    disk.set()
+    with Saver(tmp_path, world, {}, keep=1, background=False) as saver:
+        saver.save(1, *state)
+        assert saver.copies == {}, "no second copy of the state is held"
+        assert checkpoint.complete(tmp_path)
+
+
+def test_a_failed_save_is_told_then_raised_and_leaves_nothing(state, world, tmp_path, monkeypatch):
+    def full(path, *_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "write_tensors", full)
+    with Saver(tmp_path, world, {}, keep=1) as saver:
+        saver.save(1, *state)
+        saver.thread.join()
+        assert saver.failed
+        with pytest.raises(OSError, match="No space left on device"):
+            saver.save(2, *state)
+    assert not list(tmp_path.iterdir())
