@@ -26,6 +26,8 @@ soak: install
 bench: install
 	$(BIN)/python benchmarks/loss.py
 	$(BIN)/python benchmarks/checker.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/loading.py
 	$(BIN)/python benchmarks/generation.py
 
 clean:

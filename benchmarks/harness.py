@@ -91,11 +91,24 @@ def peak_extra_bytes(call: Callable[[], Sequence[Tensor]], device: torch.device)
         peak = torch.cuda.max_memory_allocated(device)
     else:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
+        reset_peak_bytes(device)
         before = _status_bytes("VmRSS")
         outputs = call()
-        peak = _status_bytes("VmHWM")
+        peak = peak_bytes(device)
     return max(0, peak - before - sum(t.numel() * t.element_size() for t in outputs))
+
+
+def reset_peak_bytes(device: torch.device) -> None:
+    """Let `peak_bytes` count from now on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most that this process has held: allocated on a GPU, resident on a CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status_bytes("VmHWM")
 
 
 def _status_bytes(field: str) -> int:
