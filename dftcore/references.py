@@ -10,6 +10,7 @@ Their directory is named by content: the reference's weights and configuration, 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -81,6 +82,7 @@ def with_reference(documents: Documents, reference: Reference, pad_token_id: int
     missing = [number for number in range(len(parts)) if agree(not _path(directory, number).is_file())]
     if missing:
         _compute(documents, reference, parts, missing, directory, pad_token_id, world)
+        gc.collect()  # a sharded model is full of cycles, and its memory is wanted
     return replace(documents, reference=np.concatenate([_read(_path(directory, part)) for part in range(len(parts))]))
 
 

@@ -124,8 +124,8 @@ class Loop:
                 normalizer = max(1, int((batch.targets != IGNORE).sum()))
             batch = batch.to(device)
             loss, found, seen = self.module(batch, normalizer, outputs, **self.context.arguments(batch))
-            loss.backward()
             self.context.observe(batch, seen)
+            loss.backward()
             sums += found
         return Observed(sum_over_ranks(sums).tolist()), tokens
 
