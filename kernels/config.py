@@ -76,7 +76,7 @@ SINGLE: dict[str, Tiles] = {
     "hidden_finish": _hidden(64, 32, 64, 8, 2),
 }
 VECTOR: dict[str, Tiles] = {
-    "epilogue": Tiles({"BN": 256}, 4, 1),
+    "epilogue": Tiles({"BN": 32}, 4, 1),
     "histogram": Tiles({"BN": 1024, "PER_PROGRAM": 16}, 4, 1),
     "shares": Tiles({"BN": 32}, 4, 1),
     "fill": Tiles({"BN": 1024}, 4, 1, programs=4),

@@ -33,19 +33,20 @@ def epilogue_kernel(
     splits,
     MOMENTS: tl.constexpr,
     TOP1: tl.constexpr,
+    SPLITS: tl.constexpr,  # the power of two at or above `splits`
     BN: tl.constexpr,
 ):
     o_n = tl.program_id(0) * BN + tl.arange(0, BN)
     m_n = o_n < tl.load(p_count)
+    o_s = tl.arange(0, SPLITS)
+    o_part = o_s.to(tl.int64)[:, None] * N + o_n[None, :]
+    m_part = (o_s < splits)[:, None] & m_n[None, :]
     b_row = tl.load(p_rows + o_n, mask=m_n, other=0)
     b_target = tl.load(p_target_logit + b_row, mask=m_n, other=0.0)
-    b_max = tl.full((BN,), LOWEST, tl.float32)
-    for i in range(splits):
-        b_max = tl.maximum(b_max, tl.load(p_maximum + i * N + o_n, mask=m_n, other=LOWEST))
-    b_sum = tl.zeros((BN,), tl.float32)
-    for i in range(splits):
-        b_scale = tl.exp2(tl.load(p_maximum + i * N + o_n, mask=m_n, other=LOWEST) - b_max)
-        b_sum += b_scale * tl.load(p_total + i * N + o_n, mask=m_n, other=0.0)
+    b_part_max = tl.load(p_maximum + o_part, mask=m_part, other=LOWEST)
+    b_part_sum = tl.load(p_total + o_part, mask=m_part, other=0.0)
+    b_max = tl.max(b_part_max, 0)
+    b_sum = tl.sum(tl.exp2(b_part_max - b_max[None, :]) * b_part_sum, 0)
     b_rest = ((b_max - b_target) + tl.log2(b_sum)) * LN2
     b_logprob = -(tl.maximum(b_rest, 0.0) + log1p(tl.exp(-tl.abs(b_rest))))
     b_logprob = tl.where(b_target == b_target, b_logprob, b_target)  # NaN survives the maximum
@@ -56,14 +57,10 @@ def epilogue_kernel(
         tl.store(p_top1 + b_row, (b_target >= b_max).to(tl.float32), mask=m_n)
     if MOMENTS:
         b_p = tl.exp(b_logprob)
-        b_expected = b_p * tl.maximum(b_logprob, LOWEST)  # of log s
-        b_sum_p2 = b_p * b_p
-        for i in range(splits):
-            b_offset = tl.load(p_maximum + i * N + o_n, mask=m_n, other=LOWEST) - b_lse
-            b_scale = tl.exp2(b_offset)
-            b_total = tl.load(p_total + i * N + o_n, mask=m_n, other=0.0)
-            b_first = tl.load(p_first + i * N + o_n, mask=m_n, other=0.0)
-            b_expected += b_scale * (b_first + b_offset * b_total) * LN2
-            b_sum_p2 += b_scale * b_scale * tl.load(p_square + i * N + o_n, mask=m_n, other=0.0)
+        b_offset = b_part_max - b_lse[None, :]
+        b_scale = tl.exp2(b_offset)
+        b_first = b_scale * (tl.load(p_first + o_part, mask=m_part, other=0.0) + b_offset * b_part_sum)
+        b_square = b_scale * b_scale * tl.load(p_square + o_part, mask=m_part, other=0.0)
+        b_expected = b_p * tl.maximum(b_logprob, LOWEST) + tl.sum(b_first, 0) * LN2  # of log s
         tl.store(p_entropy + b_row, -b_expected, mask=m_n)
-        tl.store(p_sum_p2 + b_row, b_sum_p2, mask=m_n)
+        tl.store(p_sum_p2 + b_row, b_p * b_p + tl.sum(b_square, 0), mask=m_n)

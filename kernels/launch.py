@@ -99,7 +99,7 @@ def scan(head: Head, ignore_index: int, masses: bool, moments: bool, top1: bool)
         )  # fmt: skip
         epilogue_kernel[(triton.cdiv(rows_total, small.constexprs["BN"]),)](
             rows, count, target_logit, maximum, total, first, square, logprob, lse, entropy, top, sum_p2,
-            rows_total, splits, MOMENTS=moments, TOP1=top1, **small.launch,
+            rows_total, splits, MOMENTS=moments, TOP1=top1, SPLITS=triton.next_power_of_2(splits), **small.launch,
         )  # fmt: skip
     return Scan(logprob, lse, log_mass, rows, count, entropy, top, sum_p2)
 

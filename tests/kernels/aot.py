@@ -54,7 +54,7 @@ KERNELS = {
         {**LOGITS, "MASSES": True, "MOMENTS": False, "BLOCK": BLOCK},
         [{"MOMENTS": True}, {"HAS_BIAS": True, "SOFTCAP": True}, {"EVEN_D": False}, {"MASSES": False}],
     ),
-    "epilogue": (epilogue_kernel, {"MOMENTS": False, "TOP1": False}, [{"MOMENTS": True, "TOP1": True}]),
+    "epilogue": (epilogue_kernel, {"MOMENTS": False, "TOP1": False, "SPLITS": 64}, [{"MOMENTS": True, "TOP1": True}]),
     "histogram": (histogram_kernel, {"BLOCK": BLOCK, "BINS": BINS, "PER_OCTAVE": BINS_PER_OCTAVE}, []),
     "shares": (shares_kernel, {"COUNT": True, "BLOCK": BLOCK}, [{"COUNT": False}]),
     "fill": (fill_kernel, {"BLOCK": BLOCK}, []),
