@@ -21,7 +21,7 @@ from dftcore.files import write_text
 from dftcore.kernels import config, routes
 from dftcore.kernels.backward import Fixed, Steps, gradients
 from dftcore.kernels.budget import DEFAULT_ERROR_BUDGET
-from dftcore.kernels.config import CANDIDATES, HALF, Tiles, trying
+from dftcore.kernels.config import Tiles, trying
 from dftcore.kernels.launch import Head, Scan, scan
 from dftcore.kernels.plan import make_plan
 
@@ -94,17 +94,18 @@ def tune(
     """The table {architecture: {kernel: tiles}} as JSON values; every timing stays in `stages`."""
     prepared = cache(lambda name: Prepared.of(heads[name]()))
     chosen: dict[str, Tiles] = {}
+    architecture = config.architecture(device)
     for kernel in ORDER:
-        timed = []
-        for index, tiles in enumerate((HALF[kernel], *CANDIDATES[kernel])):
+        timed, default = [], config.half(architecture)[kernel]
+        for index, tiles in enumerate((default, *config.candidates(kernel, architecture))):
             with trying(**chosen, **{kernel: tiles}):
                 figures = {head: _timed(stages, kernel, index, head, prepared, repeats) for head in heads}
             score, why = _score(stages, kernel, figures)
             print(f"  {kernel} {index}: {why or format(score, '.3f')} {tiles.launch}", flush=True)
             if not why:
                 timed.append((score, index, tiles))
-        chosen[kernel] = _first_that_agrees(stages, kernel, timed, chosen, prepared, next(iter(heads)))
-    return {config.architecture(device): {kernel: asdict(tiles) for kernel, tiles in chosen.items()}}
+        chosen[kernel] = _first_that_agrees(stages, kernel, default, timed, chosen, prepared, next(iter(heads)))
+    return {architecture: {kernel: asdict(tiles) for kernel, tiles in chosen.items()}}
 
 
 def _timed(
@@ -133,6 +134,7 @@ def _figure(prepared: Prepared, kernel: str, repeats: int) -> dict[str, float]:
 def _first_that_agrees(
     stages: Stages,
     kernel: str,
+    default: Tiles,
     timed: list[tuple[float, int, Tiles]],
     chosen: dict[str, Tiles],
     prepared: Callable[[str], Prepared],
@@ -141,7 +143,7 @@ def _first_that_agrees(
     """The fastest whose results are the default's to rounding."""
 
     def agrees(tiles: Tiles) -> dict[str, Any]:
-        with trying(**chosen, **{kernel: HALF[kernel]}):
+        with trying(**chosen, **{kernel: default}):
             expected = prepared(head).result(kernel)
         with trying(**chosen, **{kernel: tiles}):
             found = prepared(head).result(kernel)
@@ -154,7 +156,7 @@ def _first_that_agrees(
         if found.get("difference", 1.0) <= AGREEMENT:
             return tiles
         print(f"  {kernel} {index} is refused: {found}", flush=True)
-    return HALF[kernel]
+    return default
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:

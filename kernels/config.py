@@ -82,22 +82,21 @@ VECTOR: dict[str, Tiles] = {
     "fill": Tiles({"BN": 1024}, 4, 1, programs=4),
     "block_sums": Tiles({"BD": 64}, 4, 1),
 }
+# In place of these defaults, where they would spill.
+DIFFERENT: dict[str, dict[str, Tiles]] = {"sm_100": {"forward": _forward(64, 128, 64, 8, 3)}}
+
 # What the tuner tries for half precision beside the defaults. TMA and FLATTEN need compute capability 9.
 CANDIDATES: dict[str, list[Tiles]] = {
     "forward": [
-        *(_forward(128, 256, 64, 8, 4, TMA=1, **more) for more in ({}, {"GROUP": 32}, {"GROUP": 8}, {"RUN": 8})),
-        _forward(128, 256, 64, 8, 3, TMA=1, FLATTEN=1),
-        _forward(128, 256, 64, 8, 3, TMA=1),
-        _forward(256, 128, 64, 8, 4, TMA=1),
         _forward(128, 128, 64, 8, 4, TMA=1),
         _forward(128, 128, 128, 8, 3, TMA=1),
-        _forward(128, 256, 64, 8, 3),
-        _forward(128, 256, 64, 8, 4),
+        _forward(256, 128, 64, 8, 4, TMA=1),
         _forward(128, 128, 64, 8, 4),
+        _forward(64, 128, 64, 8, 4),
     ],
     "logit_gradient": [
-        _logits(64, 64, 4, 3), _logits(64, 64, 4, 4, 2), _logits(64, 128, 4, 3), _logits(128, 64, 4, 3),
-        _logits(128, 64, 4, 3, 2), _logits(128, 64, 8, 4), _logits(128, 128, 8, 3), _logits(256, 64, 8, 3),
+        _logits(64, 64, 4, 3), _logits(64, 64, 4, 4, 2), _logits(64, 128, 4, 3), _logits(128, 64, 8, 4),
+        _logits(128, 128, 8, 3),
     ],
     "weight_gradient": [
         _weights(128, 64, 4, 3), _weights(128, 64, 4, 5, 2), _weights(128, 64, 8, 3), _weights(128, 64, 8, 5, 2),
@@ -110,6 +109,17 @@ CANDIDATES: dict[str, list[Tiles]] = {
     "hidden_gradient": [_hidden(128, 64, 128, 8, 4), _hidden(64, 64, 128, 4, 4), _hidden(128, 64, 64, 4, 3)],
     "hidden_finish": [_hidden(128, 64, 64, 4, 3), _hidden(64, 64, 128, 4, 4)],
 }  # fmt: skip
+# Tiles whose accumulators fit the registers of Hopper's warp groups, and spill elsewhere.
+HOPPER: dict[str, list[Tiles]] = {
+    "forward": [
+        *(_forward(128, 256, 64, 8, 4, TMA=1, **more) for more in ({}, {"GROUP": 32}, {"GROUP": 8}, {"RUN": 8})),
+        _forward(128, 256, 64, 8, 3, TMA=1, FLATTEN=1),
+        _forward(128, 256, 64, 8, 3, TMA=1),
+        _forward(128, 256, 64, 8, 3),
+        _forward(128, 256, 64, 8, 4),
+    ],
+    "logit_gradient": [_logits(128, 64, 4, 3), _logits(128, 64, 4, 3, 2), _logits(256, 64, 8, 3)],
+}
 
 _trial: dict[str, Tiles] = {}
 
@@ -126,7 +136,19 @@ def tiles(kernel: str, dtype: torch.dtype, device: torch.device) -> Tiles:
         return VECTOR[kernel]
     if dtype == torch.float32:
         return SINGLE[kernel]
-    return tuned().get(architecture(device), {}).get(kernel, HALF[kernel])
+    return {**half(architecture(device)), **tuned().get(architecture(device), {})}[kernel]
+
+
+def half(arch: str) -> dict[str, Tiles]:
+    """The defaults for half precision on an architecture."""
+    return {**HALF, **DIFFERENT.get(arch, {})}
+
+
+def candidates(kernel: str, arch: str) -> list[Tiles]:
+    """What the tuner may choose beside the default, on an architecture."""
+    listed = [*CANDIDATES[kernel], *(HOPPER.get(kernel, []) if arch == "sm_90" else [])]
+    capable = int(arch.removeprefix("sm_")) >= 90
+    return [tiles for tiles in listed if capable or not tiles.constexprs.get("TMA")]
 
 
 @contextmanager

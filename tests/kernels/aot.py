@@ -25,7 +25,9 @@ from triton.compiler import ASTSource
 
 from dftcore.kernels.block_sums import block_sums_kernel
 from dftcore.kernels.budget import BINS, BINS_PER_OCTAVE, BLOCK
-from dftcore.kernels.config import CANDIDATES, HALF, SINGLE, VECTOR, Tiles
+from dftcore.kernels.config import CANDIDATES, HALF, SINGLE, VECTOR, Tiles, half
+from dftcore.kernels.config import candidates as listed
+from dftcore.kernels.config import tuned as table
 from dftcore.kernels.epilogue import epilogue_kernel
 from dftcore.kernels.fill import fill_kernel
 from dftcore.kernels.forward import forward_kernel
@@ -83,26 +85,29 @@ class Case:
     flags: dict[str, int | bool] = field(default_factory=dict)
 
 
-def usual() -> Iterator[Case]:
+def usual(arch: int) -> Iterator[Case]:
     for name, (_, flags, _) in KERNELS.items():
-        yield Case(name, torch.bfloat16, {**HALF, **VECTOR}[name], flags)
+        yield Case(name, torch.bfloat16, {**half(f"sm_{arch}"), **VECTOR}[name], flags)
 
 
-def everything() -> Iterator[Case]:
+def everything(arch: int) -> Iterator[Case]:
+    defaults = half(f"sm_{arch}")
+    chosen = table().get(f"sm_{arch}", {})
     for name, (_, flags, rarer) in KERNELS.items():
         for dtype in TYPES:
             if name in ("epilogue", "histogram", "fill") and dtype != torch.bfloat16:
                 continue  # none of their arguments has the inputs' type
-            tiles = {**(SINGLE if dtype == torch.float32 else HALF), **VECTOR}[name]
+            tiles = {**(SINGLE if dtype == torch.float32 else defaults), **VECTOR}[name]
             for more in ({}, *rarer):
                 yield Case(name, dtype, tiles, {**flags, **more})
+                if name in chosen and dtype != torch.float32:
+                    yield Case(name, dtype, chosen[name], {**flags, **more})
 
 
 def candidates(arch: int) -> Iterator[Case]:
-    for name, listed in CANDIDATES.items():
-        for tiles in listed:
-            if arch >= 90 or not (tiles.constexprs.get("TMA") or tiles.constexprs.get("FLATTEN")):
-                yield Case(name, torch.bfloat16, tiles, KERNELS[name][1])
+    for name in CANDIDATES:
+        for tiles in listed(name, f"sm_{arch}"):
+            yield Case(name, torch.bfloat16, tiles, KERNELS[name][1])
 
 
 def spills_in_loop(sass: str) -> int:
@@ -177,6 +182,12 @@ def compile_case(case: Case, arch: int) -> tuple[triton.compiler.CompiledKernel,
 
 if __name__ == "__main__":
     for arch in [int(word) for word in sys.argv[1:] if word.isdigit()]:
-        chosen = usual() if "--usual" in sys.argv else candidates(arch) if "--candidates" in sys.argv else everything()
+        chosen = (
+            usual(arch)
+            if "--usual" in sys.argv
+            else candidates(arch)
+            if "--candidates" in sys.argv
+            else everything(arch)
+        )
         for case in chosen:
             print(json.dumps(compile_case(case, arch)[1]), flush=True)

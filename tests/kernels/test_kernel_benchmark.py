@@ -76,7 +76,7 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(loss_full, "REPEATS", 1)
     monkeypatch.setattr(config, "TABLE", tmp_path / "tuned.json")
     monkeypatch.setattr(loss_inputs, "CANDIDATES", 8)
-    monkeypatch.setattr(loss_tune, "CANDIDATES", dict.fromkeys(config.CANDIDATES, ()))
+    monkeypatch.setattr(config, "candidates", lambda *_: [])
     config.tuned.cache_clear()
     yield SimpleNamespace(
         rows=12, repeats=1, only=["ours", "eager", "broken"], objective=["dft"], dtype=["float16"], stage=None,
@@ -92,7 +92,7 @@ def test_all_stages_run_and_a_second_call_repeats_nothing(tiny, tmp_path, monkey
     usual = config.HALF["hidden_finish"].constexprs
     lacking = config.Tiles({"BM": 16}, 4, 2)
     candidates = (config.Tiles({**usual, "BM": 16, "BD": 16}, 4, 2), lacking)
-    monkeypatch.setitem(loss_tune.CANDIDATES, "hidden_finish", candidates)
+    monkeypatch.setattr(config, "candidates", lambda name, _: candidates if name == "hidden_finish" else [])
     monkeypatch.setitem(loss_rows.ROWS, "broken", broken)
     assert loss_full.run(tiny, DEVICE) == 0
     state = json.loads((tmp_path / "loss_gpu.json").read_text())["done"]
@@ -131,7 +131,9 @@ def test_a_faster_candidate_that_computes_something_else_is_refused(tmp_path, mo
     timed = [(1.0, 0, config.HALF["forward"]), (0.5, 1, other)]
 
     def choose(stage: object) -> config.Tiles:
-        return loss_tune._first_that_agrees(stage, "forward", timed, {}, lambda _: prepared, "head")
+        return loss_tune._first_that_agrees(
+            stage, "forward", config.HALF["forward"], timed, {}, lambda _: prepared, "head"
+        )
 
     assert choose(found) == other
     monkeypatch.setattr(loss_tune, "_difference", lambda *_: 0.5)

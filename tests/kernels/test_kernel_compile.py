@@ -14,7 +14,7 @@ pytest.importorskip("triton")
 SHARED_MEMORY = {80: 166_912, 90: 232_448, 100: 232_448}
 AOT = Path(__file__).with_name("aot.py")
 VECTOR = ("epilogue", "histogram", "shares", "fill", "block_sums")
-SMALL_STACK = 160  # bytes a candidate of the tuner may spill, outside its inner loop
+SMALL_STACK = 160  # bytes what the tuner may choose may spill, outside its inner loop
 
 
 def compile_all(*arguments: str) -> list[dict[str, object]]:
@@ -61,5 +61,5 @@ def test_every_configuration_compiles(arch):
 @pytest.mark.parametrize("arch", [80, 90, 100])
 def test_every_candidate_of_the_tuner_compiles(arch):
     found = compile_all(str(arch), "--candidates")
-    assert len(found) >= 30
+    assert len(found) >= 24
     check(found, SMALL_STACK)

@@ -35,14 +35,17 @@ def gradients(tensors: tuple[Tensor, Tensor, Tensor], **options: object) -> tupl
     return loss.detach(), *torch.autograd.grad(loss, (hidden, weight))
 
 
-@pytest.mark.parametrize(
-    ("kernel", "index"), [(name, index) for name, listed in config.CANDIDATES.items() for index in range(len(listed))]
-)
+ARCHITECTURE = config.architecture(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+CHOICES = [(name, index) for name in config.CANDIDATES for index in range(len(config.candidates(name, ARCHITECTURE)))]
+
+
+@pytest.mark.parametrize(("kernel", "index"), CHOICES)
 def test_every_tile_the_tuner_may_choose_gives_what_the_default_gives(tensors, kernel, index):
     budget = 0.0 if kernel == "hidden_gradient" else None
-    with config.trying(**config.HALF):
+    defaults = config.half(ARCHITECTURE)
+    with config.trying(**defaults):
         usual = gradients(tensors, error_budget=budget)
-    with config.trying(**{**config.HALF, kernel: config.CANDIDATES[kernel][index]}):
+    with config.trying(**{**defaults, kernel: config.candidates(kernel, ARCHITECTURE)[index]}):
         chosen = gradients(tensors, error_budget=budget)
     for ours, theirs in zip(chosen, usual, strict=True):
         assert ours.isfinite().all()
