@@ -53,14 +53,20 @@ def texts(request) -> Texts:
     targets = torch.randint(0, 11, (14,), generator=draw)
     targets[torch.tensor(LENGTHS).cumsum(0) - 1] = -100
     positions = torch.cat([torch.arange(length) for length in LENGTHS])
-    reference = torch.where(targets >= 0, -3.0 * torch.rand(14, generator=draw, dtype=torch.float64), 0.0)
+    near = (
+        (hidden.detach().reshape(14, 5) @ weight.detach().T).log_softmax(-1).gather(-1, targets.clamp_min(0)[:, None])
+    )
+    near = near.squeeze(-1) + 0.5 * torch.randn(
+        14, generator=draw, dtype=torch.float64
+    )  # ratios on both sides of clips
+    reference = torch.where(targets >= 0, near.clamp_max(-0.01), 0.0)
     return Texts(hidden, weight, *(values.reshape(request.param) for values in (targets, positions, reference)))
 
 
 def iw_sft(texts: Texts) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
     for logprob, reference in zip(texts.logprobs(), texts.references(), strict=True):
-        ratio = (logprob - reference).mean().exp().clamp(0.0, 1.5).detach()
+        ratio = (logprob - reference).mean().exp().clamp(0.0, 1.0).detach()
         total = total - (ratio * logprob).sum()
     return total
 
@@ -81,7 +87,7 @@ def talr(texts: Texts) -> Tensor:
 
 
 DEFINITIONS = {
-    "iw_sft": (iw_sft, Objective("iw_sft", cap=1.5), {}),
+    "iw_sft": (iw_sft, Objective("iw_sft", cap=1.0), {}),
     "psft": (psft, Objective("psft", eps=0.3), {}),
     "dpo": (dpo, Objective("dpo", beta=0.4), {}),
     "talr": (talr, Objective("talr", floor=0.3), {"tau": 2.5}),
