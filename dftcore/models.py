@@ -121,8 +121,8 @@ def head_transform(config: Any) -> tuple[float | None, float]:
     )
 
 
-def find_model(name: str, option: str = "--model") -> Path:
-    """The local directory of a model; a Hub id is downloaded (safetensors, configuration and tokenizer only)."""
+def find_model(name: str, option: str = "--model", weights: bool = True) -> Path:
+    """The local directory of a model; a Hub id is downloaded: configuration, tokenizer and, if asked for, weights."""
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -133,7 +133,7 @@ def find_model(name: str, option: str = "--model") -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        wanted = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+        wanted = ["*.json", "*.jinja", "*.txt", "*.model", *(["*.safetensors"] if weights else [])]
         return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:  # the Hub client raises a wide family; all mean that the model is not to be had
         raise UserError(f"{option}: cannot download {name!r} from the Hub: {one_line(error, 200)}") from None

@@ -61,18 +61,23 @@ def shard(
     offload = CPUOffloadPolicy(pin_memory=world.device.type == "cuda") if options.cpu_offload else OffloadPolicy()
     mesh = _mesh(world)
     if options.activation_checkpointing:
-        model = module.language_model
-        # transformers renamed it; the old name still works, with a warning.
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        try:
-            enable({"use_reentrant": False})
-        except ValueError as error:
-            raise UserError(f"--activation-checkpointing: {one_line(error)}") from None
+        recompute_activations(module)
     for layer in module.layers:
         if options.compile:
             layer.compile()
         fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=options.reshard, offload_policy=offload)
     fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=offload)
+
+
+def recompute_activations(module: LanguageModelLoss) -> None:
+    """Let each decoder layer keep only its input and run again in the backward pass. Raises UserError."""
+    model = module.language_model
+    # transformers renamed it; the old name still works, with a warning.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    try:
+        enable({"use_reentrant": False})
+    except ValueError as error:
+        raise UserError(f"--activation-checkpointing: {one_line(error)}") from None
 
 
 def parameter_device(world: World, options: ScaleOptions) -> torch.device:

@@ -86,6 +86,15 @@ class MonitorOptions:
 
 
 @dataclass(frozen=True)
+class PlanOptions:
+    dry_run: bool = option(False, "print the memory plan of each GPU and exit; needs the model's config.json only")
+    ranks: tuple[int, ...] = option((), "numbers of GPUs to plan for; none: those of this launch, or 1, 2, 4 and 8")
+    device_memory: str | None = option(
+        None, "memory of a GPU to plan for, such as 80GiB; none: what the GPU at hand has. A run that cannot fit stops"
+    )
+
+
+@dataclass(frozen=True)
 class TrainOptions:
     model: ModelOptions
     data: DataOptions
@@ -93,6 +102,7 @@ class TrainOptions:
     optimizer: OptimizerOptions
     scale: ScaleOptions
     lora: LoraOptions
+    plan: PlanOptions
     run: RunOptions
     monitor: MonitorOptions
 
@@ -109,7 +119,7 @@ _ROUNDING_ONLY = {
     "loss_backend",
     "validation_data",
     "tokenise_workers",
-    *(field.name for group in (ScaleOptions, MonitorOptions) for field in fields(group)),
+    *(field.name for group in (ScaleOptions, PlanOptions, MonitorOptions) for field in fields(group)),
 }
 
 

@@ -19,15 +19,20 @@ from dftcore.optim import adamw
 from dftcore.options import to_yaml
 from dftcore.parallel import check_replicas, parameter_device, shard
 from dftcore.references import Reference, find_reference
+from dftcore.training.build import build_module
 from dftcore.training.context import needs_reference, supply
 from dftcore.training.export import gathered, write_trained
 from dftcore.training.loop import Loop
 from dftcore.training.monitor import Monitor
 from dftcore.training.options import DataOptions, RunOptions, TrainOptions, check, fingerprint
+from dftcore.training.planning import check_memory, print_plan
 
 
 def train(options: TrainOptions) -> Path:
-    """Run or resume the training that `options` describe; returns the exported model's directory, <output>/final."""
+    """Run or resume the training that `options` describe; returns the exported model's directory, <output>/final.
+
+    With --dry-run it only prints the memory plan.
+    """
     objective = Objective.parse(options.objective.objective, options.objective.objective_args)
     if objective.name == "unlikelihood":
         raise UserError("--objective: unlikelihood lowers the probability of marked tokens; data rows carry no marks")
@@ -39,14 +44,18 @@ def train(options: TrainOptions) -> Path:
             f"--normalization: legacy-verl divides by the tokens of each pass, {objective!r} by the step's"
             f" {objective.denominator}; use exact"
         )
-    check_replicas(options.scale)
     lora.check_installed(options.lora)
+    if options.plan.dry_run:
+        print_plan(options, models.load_config(models.find_model(options.model.model, weights=False)), objective)
+        return options.run.output / "final"
+    check_replicas(options.scale)
     check_writable(options.run.output, "--output")
     found = _find_data(options.data)
     directory = models.find_model(options.model.model)
     config = models.load_config(directory)
     tokenizer = chat.load_tokenizer(str(directory), options.model.chat_template)
     models.check_vocabulary(tokenizer, config, directory)
+    check_memory(options, config, objective)
     reference = None
     if needs_reference(objective):
         name = options.objective.reference or options.model.model
@@ -115,16 +124,6 @@ def _run(
     else:
         deque(weights, maxlen=0)  # takes part in every gather
     barrier()
-
-
-def build_module(options: TrainOptions, config: Any, objective: Objective) -> models.LanguageModelLoss:
-    """The model and its loss on the meta device, in the types that training keeps them in."""
-    master = getattr(torch, options.model.master_dtype)
-    if options.lora.lora_rank is None:
-        model = models.build(config, master)
-    else:  # what is frozen needs no more precision than it is computed in
-        model = lora.add_adapters(models.build(config, getattr(torch, options.model.dtype)), options.lora, master)
-    return models.LanguageModelLoss(model, objective, options.objective.loss_backend, options.objective.error_budget)
 
 
 def _find_data(data: DataOptions) -> tuple[sources.Source, sources.Source | None, dict[str, str]]:
