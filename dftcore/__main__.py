@@ -45,6 +45,13 @@ def preflight(argv: Sequence[str]) -> None:
     preflight(parse_options(PreflightConfig, argv, "python -m dftcore preflight", description).preflight)
 
 
+def pipeline(argv: Sequence[str]) -> None:
+    from dftcore.offline.pipeline import PipelineConfig, pipeline
+
+    description = "Sample, verify, train every objective on the outcome, evaluate, report."
+    pipeline(parse_options(PipelineConfig, argv, "python -m dftcore pipeline", description).pipeline)
+
+
 def problems(argv: Sequence[str]) -> None:
     from dftcore.data.problems import write_problems
 
@@ -62,29 +69,43 @@ def report(argv: Sequence[str]) -> None:
     write_report(parse_options(ReportConfig, argv, "python -m dftcore report", description).report)
 
 
+def sample(argv: Sequence[str]) -> None:
+    from dftcore.offline.sample import SampleConfig, sample
+
+    description = "Sample a model's responses to the questions of a training set."
+    sample(parse_options(SampleConfig, argv, "python -m dftcore sample", description))
+
+
 def sweep(argv: Sequence[str]) -> None:
     from dftcore.sweep import SweepConfig, sweep
 
     sweep(parse_options(SweepConfig, argv, "python -m dftcore sweep", "Train and evaluate a grid of runs.").sweep)
 
 
+def verify(argv: Sequence[str]) -> None:
+    from dftcore.offline.verify import VerifyConfig, verify
+
+    description = "Grade sampled responses; write the right ones, and pairs of right and wrong, as training data."
+    verify(parse_options(VerifyConfig, argv, "python -m dftcore verify", description).verify)
+
+
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "demo": demo,
     "export": export,
+    "pipeline": pipeline,
     "preflight": preflight,
     "problems": problems,
     "report": report,
+    "sample": sample,
     "sweep": sweep,
+    "verify": verify,
 }
-RESERVED = ("sample", "verify")
 
 
 def main(argv: Sequence[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: python -m dftcore VERB [options]\n\nverbs: {', '.join(VERBS)}; each has --help")
         return
-    if argv[0] in RESERVED:
-        raise UserError(f"the verb {argv[0]} is not available yet; there are {', '.join(VERBS)}")
     if argv[0] not in VERBS:
         raise UserError(f"unknown verb {argv[0]!r}{nearest(argv[0], VERBS)}")
     VERBS[argv[0]](argv[1:])

@@ -39,13 +39,17 @@ def torchrun(script: str, ranks: int, options: Mapping[str, Any]) -> int:
     """
     if not (_ROOT / script).is_file():
         raise UserError(f"this needs a checkout of the repository: there is no {_ROOT / script}")
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    return call([*(launcher if ranks > 1 else ()), str(_ROOT / script), *words(options)], ranks)
+    return call([*_launcher(ranks), str(_ROOT / script), *words(options)], ranks)
 
 
-def verb(name: str, options: Mapping[str, Any]) -> int:
-    """Run `python -m dftcore NAME`; its exit status. Raises as `call` does."""
-    return call(["-m", "dftcore", name, *words(options)], 1)
+def verb(name: str, options: Mapping[str, Any], ranks: int = 1) -> int:
+    """Run `python -m dftcore NAME` on `ranks` local processes; its exit status. Raises as `call` does."""
+    return call([*_launcher(ranks), "-m", "dftcore", name, *words(options)], ranks)
+
+
+def _launcher(ranks: int) -> list[str]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    return torchrun if ranks > 1 else []
 
 
 def call(arguments: Sequence[str], ranks: int) -> int:

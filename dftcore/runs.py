@@ -17,12 +17,23 @@ EVALUATION = "eval"  # directory of a run where its final model's evaluation lie
 
 @dataclass(frozen=True)
 class Run:
-    """options: config.yaml. metrics: a record an optimizer step. results: of the evaluation, {} before there is one."""
+    """options: config.yaml. metrics, diagnostics: records of those files. results: of the evaluation, or {}."""
 
     path: Path
     options: dict[str, Any]
     metrics: list[dict[str, Any]]
+    diagnostics: list[dict[str, Any]]
     results: dict[str, Any]
+
+    @property
+    def is_trained(self) -> bool:
+        """False for a bare evaluation, such as the start model's."""
+        return "objective" in self.options
+
+    @property
+    def evaluation(self) -> Path:
+        """Where its evaluation lies, if there is one."""
+        return self.path / EVALUATION if self.is_trained else self.path
 
     @property
     def name(self) -> str:
@@ -30,7 +41,9 @@ class Run:
 
     @property
     def objective(self) -> str:
-        """Objective with its parameters, such as `power alpha=0.5`."""
+        """Objective with its parameters, such as `power alpha=0.5`; of a bare evaluation, its name."""
+        if not self.is_trained:
+            return self.name
         return " ".join([str(self.options.get("objective")), *self.options.get("objective_args", ())])
 
     @property
@@ -40,16 +53,19 @@ class Run:
 
 
 def read_run(path: Path, option: str) -> Run:
-    """The run in a directory of train.py. Raises UserError when it is none, or a file of it is damaged."""
+    """The run in a directory of train.py, or the bare evaluation in one of evaluate.py.
+
+    Raises UserError when it is neither, or a file of it is damaged.
+    """
     options = read_config(path / "config.yaml", option)
     results: dict[str, Any] = {}
-    found = path / EVALUATION / "results.json"
+    found = (path / EVALUATION if "objective" in options else path) / "results.json"
     if found.is_file():
         try:
             results = dict(json.loads(found.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             raise UserError(f"{option}: {found} is damaged; remove it and evaluate again") from None
-    return Run(path, options, read_log(path / "metrics.jsonl"), results)
+    return Run(path, options, read_log(path / "metrics.jsonl"), read_log(path / "diagnostics.jsonl"), results)
 
 
 def read_config(path: Path, option: str) -> dict[str, Any]:

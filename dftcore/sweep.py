@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from typing import Any
 import yaml
 
 from dftcore import launch
-from dftcore.errors import UserError, nearest
+from dftcore.errors import UserError, nearest, one_line
 from dftcore.evaluation import EvaluateOptions
 from dftcore.files import check_writable, write_json, write_text
 from dftcore.objectives import Objective
@@ -53,7 +53,7 @@ class SweepConfig:
 
 
 @dataclass(frozen=True)
-class _Point:
+class Point:
     """One run of the grid: its values of the axes, the options given to its two programs, the latter's all resolved."""
 
     axes: dict[str, str]
@@ -66,10 +66,41 @@ class _Point:
 def sweep(options: SweepOptions) -> None:
     """Run what is missing of the grid. Raises UserError naming the runs that failed, after all others are done."""
     check_writable(options.output, "--output")
-    points = list(_points(options))
+    plan = read_plan(options.plan, required=("train", "grid"), optional=("evaluate",))
+    run_points(grid_points(plan, options.plan, options.output), options.output, launch.local_ranks(options.ranks))
+
+
+def grid_points(
+    plan: Mapping[str, Any], file: Path, output: Path, data_of: Callable[[str], Path] | None = None
+) -> list[Point]:
+    """Every combination of the plan's grid, each checked as the programs themselves would check it.
+
+    `data_of` gives the training data for an objective's name; without it the plan does. `file` is named in refusals.
+    """
+    points = []
+    for values in itertools.product(*plan["grid"].values()):
+        axes = {name: str(value) for name, value in zip(plan["grid"], values, strict=True)}
+        path = output / "_".join(f"{name}={_in_a_name(value)}" for name, value in axes.items())
+        given = {**plan["train"], **dict(zip(plan["grid"], values, strict=True)), "output": path}
+        objective, *arguments = str(given.get("objective", "dft")).split()
+        if arguments:
+            given |= {"objective": objective, "objective_args": arguments}
+        if data_of:
+            given["data"] = data_of(objective)
+        train = checked(TrainOptions, given, file, "train")
+        _refuse_another_run(path, fingerprint(train))
+        evaluate, evaluated = None, {}
+        if plan.get("evaluate") is not None:
+            evaluate = {**plan["evaluate"], "model": path / "final", "output": path / EVALUATION}
+            evaluated = flatten(checked(EvaluateOptions, evaluate, file, "evaluate"))
+        points.append(Point(axes, path, given, evaluate, evaluated))
     if len({point.path for point in points}) < len(points):
-        raise UserError(f"--plan: {options.plan}: grid: two values differ only in signs that a directory's name lacks")
-    ranks = launch.local_ranks(options.ranks)
+        raise UserError(f"--plan: {file}: grid: two values differ only in signs that a directory's name lacks")
+    return points
+
+
+def run_points(points: Sequence[Point], output: Path, ranks: int) -> None:
+    """Train and evaluate what is missing; sweep.json and sweep.md tell after each run what there is."""
     failed = []
     for number, point in enumerate(points, 1):
         for stage, script, arguments in _missing(point):
@@ -78,69 +109,50 @@ def sweep(options: SweepOptions) -> None:
             if status != 0:
                 failed.append(f"{point.path.name} ({script}: status {status})")
                 break
-        _write_table(options.output, points)
-    print("\n" + (options.output / "sweep.md").read_text(encoding="utf-8"), end="")
+        _write_table(output, points)
+    print("\n" + (output / "sweep.md").read_text(encoding="utf-8"), end="")
     if failed:
-        raise UserError(
-            f"{len(failed)} of {len(points)} runs failed: {', '.join(failed)}; see above, then run it again"
-        )
-
-
-def _points(options: SweepOptions) -> Iterator[_Point]:
-    """Every combination, each checked as the programs themselves would check it."""
-    plan = _read_plan(options.plan)
-    for values in itertools.product(*plan["grid"].values()):
-        axes = {name: str(value) for name, value in zip(plan["grid"], values, strict=True)}
-        path = options.output / "_".join(f"{name}={_in_a_name(value)}" for name, value in axes.items())
-        given = {**plan["train"], **dict(zip(plan["grid"], values, strict=True)), "output": path}
-        objective, *arguments = str(given.get("objective", "dft")).split()
-        if arguments:
-            given |= {"objective": objective, "objective_args": arguments}
-        train = _checked(TrainOptions, given, options.plan, "train")
-        _refuse_another_run(path, fingerprint(train))
-        evaluate, evaluated = None, {}
-        if plan["evaluate"] is not None:
-            evaluate = {**plan["evaluate"], "model": path / "final", "output": path / EVALUATION}
-            evaluated = flatten(_checked(EvaluateOptions, evaluate, options.plan, "evaluate"))
-        yield _Point(axes, path, given, evaluate, evaluated)
+        raise UserError(f"{len(failed)} of {len(points)} runs failed: {', '.join(failed)}; mend it and run it again")
 
 
 def _in_a_name(value: str) -> str:
     return re.sub(r"[^\w.=+-]+", "-", value).strip("-")
 
 
-def _read_plan(path: Path) -> dict[str, Any]:
+def read_plan(path: Path, required: Sequence[str], optional: Sequence[str]) -> dict[str, Any]:
+    """The plan's sections, a grid's values checked to be lists. Raises UserError naming file, section and line."""
     try:
         plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--plan: cannot read {path}: {error}") from None
     except yaml.YAMLError as error:
-        raise UserError(f"--plan: {path} is not YAML: {' '.join(str(error).split())}") from None
-    sections = ("train", "grid", "evaluate")
-    if not isinstance(plan, dict) or not plan.get("train") or not plan.get("grid"):
-        raise UserError(f"--plan: {path} needs the sections train and grid, and may have evaluate")
+        raise UserError(f"--plan: {path} is not YAML: {one_line(error)}") from None
+    if not isinstance(plan, dict) or not all(plan.get(name) for name in required):
+        also = f", and may have {' and '.join(optional)}" if optional else ""
+        raise UserError(f"--plan: {path} needs the sections {' and '.join(required)}{also}")
     for name, section in plan.items():
-        if name not in sections:
-            raise UserError(f"--plan: {path}: unknown section {name!r}{nearest(str(name), sections)}")
-        if not isinstance(section, dict) and (name, section) != ("evaluate", None):
+        if name not in (*required, *optional):
+            raise UserError(f"--plan: {path}: unknown section {name!r}{nearest(str(name), [*required, *optional])}")
+        if not isinstance(section, dict) and (section is not None or name in required):
             raise UserError(f"--plan: {path}: section {name} holds no lines such as `lr: 5e-5`")
         for key in section or ():
             if str(key).replace("-", "_") in ("output", "config"):
-                raise UserError(f"--plan: {path}: {key} is set by the sweep; remove it from section {name}")
+                raise UserError(f"--plan: {path}: {key} is set by the program; remove it from section {name}")
     for name, values in plan["grid"].items():
         if not isinstance(values, list) or not values or len({str(value) for value in values}) != len(values):
             raise UserError(f"--plan: {path}: grid: {name} needs a list of distinct values, such as [1e-5, 5e-5]")
-    return {section: plan.get(section) for section in sections}
+    return dict(plan)
 
 
-def _checked(config_type: type, given: Mapping[str, Any], plan: Path, section: str) -> Any:
+def checked(config_type: type, given: Mapping[str, Any], file: Path, section: str) -> Any:
+    """The options of a section as its program would read them."""
     try:
         config: Any = parse_options(config_type, launch.words(given), section, "")
         if isinstance(config, TrainOptions):
             Objective.parse(config.objective.objective, config.objective.objective_args)
         return config
     except UserError as error:
-        raise UserError(f"--plan: {plan}: {section}: {error}") from None
+        raise UserError(f"--plan: {file}: {section}: {error}") from None
 
 
 def _refuse_another_run(path: Path, wanted: dict[str, Any]) -> None:
@@ -156,7 +168,7 @@ def _refuse_another_run(path: Path, wanted: dict[str, Any]) -> None:
         )
 
 
-def _missing(point: _Point) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _missing(point: Point) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The stages of a run that have left no result yet."""
     if not (point.path / "final").is_dir():
         yield "train", "train.py", point.train
@@ -164,7 +176,7 @@ def _missing(point: _Point) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield "evaluate", "evaluate.py", point.evaluate
 
 
-def _is_evaluated(point: _Point) -> bool:
+def _is_evaluated(point: Point) -> bool:
     """Under the same options; evaluate.py itself goes on with, or refuses, what it finds under others."""
     results = point.path / EVALUATION / "results.json"
     if not results.is_file():
@@ -172,7 +184,7 @@ def _is_evaluated(point: _Point) -> bool:
     return read_config(point.path / EVALUATION / "config.yaml", "--output") == point.evaluated
 
 
-def _write_table(output: Path, points: list[_Point]) -> None:
+def _write_table(output: Path, points: Sequence[Point]) -> None:
     """sweep.json and sweep.md: a line a run that has started."""
     runs = [(point, read_run(point.path, "--output")) for point in points if (point.path / "config.yaml").is_file()]
     records = [_record(point, run) for point, run in runs]
@@ -192,7 +204,7 @@ def _write_table(output: Path, points: list[_Point]) -> None:
     write_text(output / "sweep.md", markdown_table(rows) + "\n")
 
 
-def _record(point: _Point, run: Run) -> dict[str, Any]:
+def _record(point: Point, run: Run) -> dict[str, Any]:
     last = run.metrics[-1] if run.metrics else {}
     return {
         "axes": point.axes,

@@ -71,7 +71,7 @@ SINGLE: dict[str, Tiles] = {
     "forward": _forward(32, 128, 32, 8, 2),
     "logit_gradient": _logits(64, 32, 8, 2),
     "weight_gradient": _weights(64, 16, 8, 2),
-    "hidden_scatter": _scatter(16, 8, 8, 2, bk=32),
+    "hidden_scatter": _scatter(32, 8, 8, 2, bk=32),
     "hidden_gradient": _hidden(64, 32, 64, 8, 2),
     "hidden_finish": _hidden(64, 32, 64, 8, 2),
 }

@@ -90,16 +90,6 @@ def test_ranks_agree_on_what_they_read(watched, tiny_model, problems, tmp_path):
         assert two[3][name] == pytest.approx(one[3][name], rel=1e-5), name
 
 
-def test_rows_of_the_data_are_held_out(program, tiny_model, problems, tmp_path):
-    options = run_options(tiny_model, problems, tmp_path / "run", validation_split=0.125, max_steps=1)
-    done = program("train.py", "--no-preflight", **options)
-    assert done.status == 0, done.err
-    assert "84 documents of problem and solution" in done.out
-    assert "12 documents held out" in done.out
-    assert read_log(tmp_path / "run/metrics.jsonl")[0]["validation_nll"] > 5
-    assert read_log(tmp_path / "run/diagnostics.jsonl")[-1]["probabilities"]["all"]["tokens"] > 100
-
-
 def events(run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -15,7 +15,7 @@ STEPS = 6
 def make_run(tmp_path):
     """A run directory as train.py and evaluate.py leave it."""
 
-    def make(name, *, nll=1.0, accuracy=None, skipped=(), **options):
+    def make(name, *, nll=1.0, accuracy=None, skipped=(), histograms=(), **options):
         path = tmp_path / name
         path.mkdir(parents=True)
         whole = {"model": "m", "data": "d", "objective": "sft", "objective_args": [], "lr": 1e-5, "batch_size": 8}
@@ -36,6 +36,8 @@ def make_run(tmp_path):
             for step in range(1, STEPS + 1)
         ]
         (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        if histograms:
+            (path / "diagnostics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in histograms))
         if accuracy is not None:
             (path / "eval").mkdir()
             found = {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1, "questions": 9, "samples": 18}
@@ -92,6 +94,21 @@ def test_a_report_tells_runs_apart_and_needs_nothing_else(program, make_run, tmp
     assert ["a", "50.0% (40.0% to 60.0%)"] in page.rows
     assert ["<i>c", "-"] in page.rows
     assert page.figures == 1 + 6  # accuracy; nll, loss, mean_prob, effective share, norm, throughput
+
+
+def test_label_probabilities_are_drawn_by_class_where_they_were_recorded(program, make_run, tmp_path):
+    def sample(step, **histograms):
+        found = {
+            kind: {"tokens": sum(counts), "mean_prob": 0.5, "histogram": counts} for kind, counts in histograms.items()
+        }
+        return {"step": step, "data": "sample", "bins": [0.0, 0.5, 1.0], "probabilities": found}
+
+    records = [sample(0, all=[3, 1], end=[1, 0]), sample(6, all=[1, 3], end=[0, 1])]
+    run = make_run("a", histograms=records)
+    assert program("report", str(run), output=tmp_path / "r.html").status == 0
+    text = (tmp_path / "r.html").read_text()
+    assert "Label probabilities before and after" in text
+    assert Page(text).figures == 6 + 2  # the curves; all tokens, and end tokens
 
 
 def test_a_grid_of_runs_gets_its_sensitivity_and_seeds_share_a_colour(program, make_run, tmp_path):

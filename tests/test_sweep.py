@@ -72,7 +72,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_done(program, plan, tiny_m
         ({"grid": {"lr": [1e-5, "fast"]}}, "train: --lr: 'fast' is not a number above 0"),
         ({"grid": {"lr": 1e-5}}, "grid: lr needs a list of distinct values"),
         ({"grid": {"lr": [1e-5, 1e-5]}}, "grid: lr needs a list of distinct values"),
-        ({"grid": {"output": ["a"]}}, "output is set by the sweep"),
+        ({"grid": {"output": ["a"]}}, "output is set by the program"),
         ({"grid": {}}, "needs the sections train and grid"),
         ({"evaluat": {}}, "unknown section 'evaluat'; did you mean evaluate?"),
         ({"evaluate": {"samples": 2}}, "evaluate: --benchmarks is required"),

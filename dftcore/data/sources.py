@@ -68,7 +68,7 @@ def find_source(data: str, split: str = "train", option: str = "--data") -> Sour
 
 def parse_columns(words: Sequence[str]) -> dict[str, str]:
     """`problem=question` words -> {"problem": "question"}."""
-    known = ("problem", "solution", "messages", "answer", "prompt", "chosen", "rejected")
+    known = ("problem", "solution", "messages", "answer", "level", "prompt", "chosen", "rejected")
     columns: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")

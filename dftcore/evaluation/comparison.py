@@ -6,7 +6,7 @@ python evaluate.py --compare runs/sft/eval runs/dft/eval
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -46,10 +46,9 @@ def compare(options: ComparisonOptions) -> str:
     if options.output:
         check_writable(options.output, "--output")
     names = short_names(options.compare)
-    found, golds = {}, {}
-    for name, run in zip(names, options.compare, strict=True):
-        found[name], golds[name] = _read(run)
-    pairs = [pair for a, b in combinations(names, 2) for pair in _pair(a, b, found, golds, options)]
+    found, pairs = differences(
+        dict(zip(names, options.compare, strict=True)), combinations(names, 2), options.seed, options.resamples
+    )
     verdicts = [verdict(pair) for pair in pairs if pair["benchmark"] == pair["overall"]]
     note = "\n\nEach verdict stands for itself: with many pairs one in twenty errs." if len(names) > 2 else ""
     text = f"{_accuracies(found)}\n\n{_differences(pairs)}\n\n" + "\n".join(f"- {line}" for line in verdicts) + note
@@ -62,6 +61,15 @@ def compare(options: ComparisonOptions) -> str:
             rows = [{**pair, "label": f"{pair['first']} - {pair['second']}, {pair['benchmark']}"} for pair in pairs]
             pictures.comparison(options.output / "comparison.png", rows)
     return text
+
+
+def differences(
+    runs: Mapping[str, Path], pairs: Iterable[tuple[str, str]], seed: int = 0, resamples: int = 10_000
+) -> tuple[dict[str, Verdicts], list[dict[str, Any]]]:
+    """The verdicts of each named evaluation, and the first minus the second of each pair: a row a benchmark."""
+    read = {name: _read(run) for name, run in runs.items()}
+    found, golds = {name: both[0] for name, both in read.items()}, {name: both[1] for name, both in read.items()}
+    return found, [row for a, b in pairs for row in _pair(a, b, found, golds, seed, resamples)]
 
 
 def verdict(pair: Mapping[str, Any]) -> str:
@@ -106,7 +114,8 @@ def _pair(
     b: str,
     found: Mapping[str, Verdicts],
     golds: Mapping[str, Mapping[tuple[str, str], str]],
-    options: ComparisonOptions,
+    seed: int,
+    resamples: int,
 ) -> list[dict[str, Any]]:
     """The difference of two runs on each benchmark that both have, and averaged over those when there are several."""
     differences: dict[str, list[float]] = {}
@@ -130,7 +139,7 @@ def _pair(
     overall = list(groups)[-1]
     rows = []
     for name, values in groups.items():
-        estimate: Estimate = bootstrap_mean(values, options.seed, options.resamples)
+        estimate: Estimate = bootstrap_mean(values, seed, resamples)
         count = sum(map(len, values))
         row = {"first": a, "second": b, "benchmark": name, "overall": overall, **asdict(estimate)}
         rows.append({**row, "questions": count, "not_shared": left_out[name]})

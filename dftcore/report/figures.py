@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,38 @@ def curve(groups: Sequence[Group], key: str, title: str, unit: str, scale: str) 
     return _svg(figure)
 
 
+def label_probabilities(groups: Sequence[Group], kind: str) -> str | None:
+    """Share of a class of label tokens in each probability bin, on the same sample before and after training."""
+    before: dict[str, Any] = {}
+    after = {}
+    for group in groups:
+        sample = [record for record in group.runs[0].diagnostics if record.get("data") == "sample"]
+        sample = [record for record in sample if kind in record["probabilities"]]
+        if sample and sample[0]["step"] == 0:
+            before = before or {"base model": sample[0]}
+        if sample and sample[-1]["step"] > 0:
+            after[group.label] = sample[-1]
+    if not after:
+        return None
+    figure, axis = pyplot().subplots(figsize=(6.2, 3.4), layout="constrained")
+    shown = {**before, **after}
+    palette = ["#8a8a8a"] * len(before) + colours(list(after))
+    width = 0.8 / len(shown)
+    for place, ((label, record), colour) in enumerate(zip(shown.items(), palette, strict=True)):
+        found = record["probabilities"][kind]
+        shares = np.array(found["histogram"]) / found["tokens"]
+        offset = (place - (len(shown) - 1) / 2) * width
+        name = f"{label} (mean {found['mean_prob']:.2f})"
+        axis.bar(np.arange(len(shares)) + offset, 100 * shares, width, color=colour, label=name)
+    edges = next(iter(shown.values()))["bins"]
+    axis.set_xticks(range(len(edges) - 1), [f"{low:g}\u2013{high:g}" for low, high in pairwise(edges)], fontsize=7)
+    axis.tick_params(axis="x", rotation=40)
+    axis.set(title=f"Label probabilities: {kind}", ylabel="per cent of the tokens")
+    axis.grid(axis="y", alpha=0.25)
+    axis.legend(frameon=False, fontsize=8, loc="upper left")
+    return _svg(figure)
+
+
 def accuracy(groups: Sequence[Group], benchmark: str) -> str | None:
     """Accuracy of every run with its 95 % interval, settings told apart by colour."""
     members = [
@@ -71,6 +104,7 @@ def accuracy(groups: Sequence[Group], benchmark: str) -> str | None:
 
 def sensitivity(runs: Sequence[Run], benchmark: str | None) -> str | None:
     """Accuracy (or the last NLL, without a benchmark) over learning rate and batch size, one grid an objective."""
+    runs = [run for run in runs if run.is_trained]
     rates = sorted({float(run.options["lr"]) for run in runs})
     batches = sorted({int(run.options["batch_size"]) for run in runs})
     objectives = list(dict.fromkeys(run.objective for run in runs))

@@ -20,7 +20,8 @@ class Group:
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """Options that are not the same in all runs; the objective with its parameters counts as one."""
+    """Options that are not the same in all training runs; the objective with its parameters counts as one."""
+    runs = [run for run in runs if run.is_trained]
     names = dict.fromkeys(name for run in runs for name in run.options)
     changed = [
         name
@@ -41,6 +42,6 @@ def groups(runs: Sequence[Run]) -> list[Group]:
     names = [name for name in differing(runs) if name != "seed"]
     labelled: dict[str, list[Run]] = {}
     for run in runs:
-        rest = [f"{name}={value(run, name)}" for name in names if name != "objective"]
+        rest = [f"{name}={value(run, name)}" for name in names if name != "objective" and run.is_trained]
         labelled.setdefault(" ".join([run.objective, *rest]), []).append(run)
     return [Group(label, tuple(members)) for label, members in labelled.items()]

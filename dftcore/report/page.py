@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
+from dftcore.data.classes import CLASSES
 from dftcore.errors import UserError
+from dftcore.evaluation.comparison import differences, verdict
 from dftcore.files import check_writable, write_text
 from dftcore.options import option
 from dftcore.report import figures
-from dftcore.report.groups import differing, groups, value
+from dftcore.report.groups import Group, differing, groups, value
 from dftcore.runs import Run, read_run
 
 _STYLE = """
@@ -46,7 +46,7 @@ def write_report(options: ReportOptions) -> None:
     if options.output.is_dir():
         raise UserError(f"--output: {options.output} is a directory; give the name of a file, such as report.html")
     paths = list(dict.fromkeys(run for path in options.runs for run in _directories(path)))
-    runs = [read_run(path, "RUN") for path in tqdm(paths, desc="reading runs", unit="run", leave=False)]
+    runs = [read_run(path, "RUN") for path in paths]
     write_text(options.output, page(runs))
     print(f"a report of {len(runs)} run(s) is in {options.output}")
 
@@ -55,7 +55,7 @@ def _directories(path: Path) -> list[Path]:
     """The run in `path`, or the runs right below it."""
     if (path / "config.yaml").is_file():
         return [path]
-    below = sorted(child.parent for child in path.glob("*/config.yaml") if (child.parent / "metrics.jsonl").is_file())
+    below = sorted(child.parent for child in path.glob("*/config.yaml"))
     if not below:
         raise UserError(f"RUN: {path} is not a run directory of train.py, and there is none in it")
     return below
@@ -65,25 +65,41 @@ def page(runs: Sequence[Run]) -> str:
     """The HTML text."""
     settings = groups(runs)
     benchmarks = list(dict.fromkeys(name for run in runs for name in run.accuracies))
-    parts = [f"<h1>{len(runs)} training run{'s' if len(runs) > 1 else ''}</h1>", _common(runs)]
-    parts += ["<h2>Runs</h2>", _table(_run_rows(runs))]
+    trained = [run for run in runs if run.is_trained]
+    parts = [f"<h1>{len(trained)} training run{'s' if len(trained) != 1 else ''}</h1>"]
+    if trained:
+        parts += [_common(trained), "<h2>Runs</h2>", _table(_run_rows(trained))]
     if benchmarks:
         parts += ["<h2>Accuracy of the final models</h2>", _table(_accuracy_rows(runs, benchmarks))]
-        parts.append(_figures(figures.accuracy(settings, name) for name in benchmarks))
-    parts += [
+        parts += [_comparisons(runs), _figures(figures.accuracy(settings, name) for name in benchmarks)]
+    if trained:
+        parts += _training(trained, settings, benchmarks)
+    title = html.escape(", ".join(run.name for run in runs)[:120])
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
+
+
+def _training(runs: Sequence[Run], settings: Sequence[Group], benchmarks: Sequence[str]) -> list[str]:
+    parts = [
         "<h2>Training</h2>",
         '<p class="note">A weighted loss below the cross-entropy by a factor of ten or twenty is normal for DFT, and so'
         " is an NLL that rises to 2.5 or 3.5 nats: tokens that it gives up on count in the NLL and not in the loss. A"
         " small effective sample size says that few tokens carry the gradient.</p>",
         _figures(figures.curve(settings, *curve) for curve in figures.CURVES),
     ]
+    histograms = [figures.label_probabilities(settings, kind) for kind in ("all", *CLASSES)]
+    if any(histograms):
+        parts += [
+            "<h2>Label probabilities before and after</h2>",
+            '<p class="note">On the same sample of the training data. Tokens near 0 are those that DFT leaves alone:'
+            " where the format or the end of the answer lies there, it is not learned.</p>",
+            _figures(histograms),
+        ]
     measures: list[str | None] = [*benchmarks] or [None]
     grids = [figures.sensitivity(runs, name) for name in measures]
     if any(grids):
         parts += ["<h2>Sensitivity to learning rate and batch size</h2>", _figures(grids)]
-    title = html.escape(", ".join(run.name for run in runs)[:120])
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    return parts
 
 
 def _common(runs: Sequence[Run]) -> str:
@@ -123,6 +139,17 @@ def _accuracy_rows(runs: Sequence[Run], benchmarks: Sequence[str]) -> list[list[
         found = (run.accuracies.get(name) for name in benchmarks)
         rows.append([run.name, *(f"{a['value']:.1%} ({a['low']:.1%} to {a['high']:.1%})" if a else "-" for a in found)])
     return rows
+
+
+def _comparisons(runs: Sequence[Run]) -> str:
+    """Every evaluated run against the first, in words, by paired bootstrap over the questions that both answered."""
+    evaluated = {run.name: run.evaluation for run in runs if (run.evaluation / "samples.jsonl").is_file()}
+    first, *others = evaluated or [""]
+    if not others:
+        return ""
+    rows = differences(evaluated, ((name, first) for name in others))[1]
+    lines = (html.escape(verdict(row)) for row in rows if row["benchmark"] == row["overall"])
+    return "<ul>" + "".join(f"<li>{line}.</li>" for line in lines) + "</ul>"
 
 
 def _number(found: float | None) -> str:

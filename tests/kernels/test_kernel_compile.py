@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT
 
 pytest.importorskip("triton")
 SHARED_MEMORY = {80: 166_912, 90: 232_448, 100: 232_448}
@@ -21,7 +20,6 @@ SMALL_STACK = 160  # bytes what the tuner may choose may spill, outside its inne
 def compile_all(*arguments: str) -> list[dict[str, object]]:
     """In a process of its own, because this one may have chosen the interpreter."""
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
     run = subprocess.run(
         [sys.executable, AOT, *arguments], capture_output=True, text=True, env=environment, check=False
     )
