@@ -59,7 +59,13 @@ def call(arguments: Sequence[str], ranks: int) -> int:
     Ctrl-C, which the program gets from the terminal itself, as KeyboardInterrupt.
     """
     threads = max(1, len(os.sched_getaffinity(0)) // ranks)
-    environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", **os.environ}
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        # torchrun's --signals-to-handle; of a signal not among them it dies and leaves its workers behind
+        "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+        **os.environ,
+    }
     asked = []
     with subprocess.Popen([sys.executable, *arguments], env=environment) as process:
 
