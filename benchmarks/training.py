@@ -36,7 +36,7 @@ SHAPES: dict[str, dict[str, Any]] = {
                    "num_key_value_heads": 2, "vocab_size": 8192, "tie_word_embeddings": True},
         "length": 256, "batch": 4, "micro_batch": 2, "dtype": "float32", "recompute": False,
     },
-    "real": {"length": 512, "batch": 2, "micro_batch": 1, "dtype": "float32", "recompute": False},
+    "real": {"length": 256, "batch": 2, "micro_batch": 1, "dtype": "float32", "recompute": False},
     "Qwen2.5-1.5B": {
         "config": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
                    "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True},
@@ -57,6 +57,8 @@ COLUMNS = {
     "step_ms": "step ms",
     "spread": "10-90 %",
     "ratio": "x Trainer",
+    "processor_ms": "processor ms",
+    "processor_ratio": "x Trainer, processor",
     "peak_gib": "peak GiB",
     "first_loss": "first loss",
     "last_loss": "last loss",
@@ -68,7 +70,7 @@ class Trainer:
     """One row at work in a process of its own, a step at a time."""
 
     def __init__(self, row: str, job: dict[str, Any], python: str) -> None:
-        self.row, self.times, self.answer = row, [], {}
+        self.row, self.steps, self.answer = row, [], {}
         scratch = Path(job["scratch"]) / row.replace(",", "").replace(" ", "-")
         scratch.mkdir(parents=True, exist_ok=True)
         words = json.dumps({**job, "row": row, "scratch": str(scratch)})
@@ -88,8 +90,7 @@ class Trainer:
             self.process.stdin.write("step\n")
             self.process.stdin.flush()
             self._read()
-            if "seconds" in self.answer:
-                self.times.append(self.answer["seconds"])
+            self.steps.append(self.answer)
 
     def end(self) -> None:
         self.process.stdin.close()
@@ -98,7 +99,7 @@ class Trainer:
     def result(self, job: dict[str, Any], peak_flops: float | None, warmup: int) -> dict[str, Any]:
         if "absent" in self.answer:
             return {"row": self.row, "absent": self.answer["absent"]}
-        times = self.times[warmup:]
+        times = [step["seconds"] for step in self.steps[warmup:]]
         low, median, high = np.quantile(times, [0.1, 0.5, 0.9]).tolist()
         tokens = job["batch"] * job["length"]
         losses = self.answer["losses"]
@@ -111,7 +112,9 @@ class Trainer:
             "peak_gib": self.answer["peak"] / 2**30,
             "first_loss": losses[0],
             "last_loss": losses[job["told"] - 1] if len(losses) >= job["told"] else None,
-            "seconds": self.times,
+            "processor_ms": 1e3 * statistics.median(step["processor"] for step in self.steps[warmup:]),
+            "seconds": times,
+            "versions": self.answer["versions"],
         }
 
 
@@ -193,8 +196,9 @@ def compare(name: str, options: argparse.Namespace, device: torch.device) -> dic
     base = next((row for row in rows if row["row"] == BASE and "seconds" in row), None)
     for row in rows:
         if base and "seconds" in row:
-            pairs = zip(row["seconds"][options.warmup :], base["seconds"][options.warmup :], strict=False)
-            row["ratio"] = statistics.median(ours / theirs for ours, theirs in pairs)
+            pairs = zip(row["seconds"], base["seconds"], strict=True)
+            row["ratio"] = statistics.median(mine / theirs for mine, theirs in pairs)
+            row["processor_ratio"] = row["processor_ms"] / base["processor_ms"]
     return {
         "shape": name,
         **{key: job[key] for key in ("length", "batch", "micro_batch", "dtype", "recompute")},
@@ -248,6 +252,8 @@ def render(result: dict[str, Any]) -> str:
         )
         parts.append(f"## {case['shape']}: {sizes}" + (", activations recomputed" if case["recompute"] else ""))
         parts.append(table(case["rows"], COLUMNS))
+        used = {f"{name} {number}" for row in case["rows"] for name, number in row.get("versions", {}).items()}
+        parts.append(f"Packages that took part: {', '.join(sorted(used))}.")
         parts.append("x Trainer: the median over steps of the time of a step over that of the Trainer's beside it.")
     if result["scaling"]:
         chosen = {"ranks": "gloo ranks", "tokens_per_second": "tokens/s", "loss_difference": "losses differ by"}

@@ -2,7 +2,7 @@
 
 It trains as its users would have it, from data to update, and stops behind every optimizer step (a hook that PyTorch
 calls for all of them) until it reads a line: so steps of several trainers take turns on one machine. Each step is one
-JSON line on stdout: {"seconds", "loss", "peak"}.
+JSON line on stdout: seconds, processor seconds, peak bytes, the losses told so far, versions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 import os
 import sys
 import time
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ def ours(job: dict[str, Any], *, objective: str = "dft", words: tuple[str, ...] 
     }
     flags = [word for key, value in options.items() for word in ("--" + key.replace("_", "-"), str(value))]
     recompute = ["--activation-checkpointing"] if job["recompute"] else []
+    flags.append("--no-preflight")
     if "--save-every" not in words:
         flags += ["--save-every", "0"]
     train(parse_options(TrainOptions, ["--no-resume", *flags, *recompute, *words], "benchmark", ""))
@@ -144,19 +147,27 @@ ROWS: dict[str, Any] = {
 def _pace(job: dict[str, Any], answers: Any) -> None:
     """Report each optimizer step on `answers` and wait for a line on stdin before the next; leave at its end."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    began = 0.0
+    began = busy = 0.0
+    packages = ("torch", "transformers", "accelerate", "trl", "liger-kernel")
+    versions = {name: version(name) for name in packages if find_spec(name.replace("-", "_"))}
 
     def stepped(*_: Any) -> None:
-        nonlocal began
+        nonlocal began, busy
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began if began else None
-        answer = {"seconds": seconds, "peak": peak_bytes(device), "losses": _losses_so_far(job)}
+        answer = {
+            "seconds": seconds,
+            "processor": time.process_time() - busy,
+            "peak": peak_bytes(device),
+            "losses": _losses_so_far(job),
+            "versions": versions,
+        }
         print(json.dumps(answer), file=answers, flush=True)
         if not sys.stdin.readline():
             os._exit(0)  # measured enough; what a trainer would save at its end is not wanted
         reset_peak_bytes(device)
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
 
     register_optimizer_step_post_hook(stepped)
 

@@ -63,6 +63,10 @@ def saving(run):
     return any((run / "checkpoints").glob(".*.partial/rank-*")) if (run / "checkpoints").exists() else False
 
 
+def wait_for_step(run, step, launcher):
+    wait_until(lambda: steps(run) >= step, launcher)
+
+
 def wait_for_a_save(run, after, launcher):
     wait_until(lambda: steps(run) >= after and saving(run), launcher)
 
@@ -79,7 +83,7 @@ def test_workers_killed_at_a_step_and_during_a_save_restart_and_end_as_if_unbrok
 ):
     run = tmp_path / "run"
     with Started(2, "--max-restarts", "9", **fault_options(model, problems, run)) as launcher:
-        wait_until(lambda: steps(run) >= 3, launcher)
+        wait_for_step(run, 3, launcher)
         worker(launcher, 1).kill()
         attempt, torn = 0, False
         while not torn:
@@ -97,7 +101,7 @@ def test_a_signal_to_one_rank_during_saves_stops_all_and_one_rank_goes_on(
 ):
     run = tmp_path / "run"
     with Started(2, **fault_options(model, problems, run, save_every=1)) as launcher:
-        wait_until(lambda: steps(run) >= 2, launcher)
+        wait_for_step(run, 2, launcher)
         victim = worker(launcher, 1)
         for number in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGTERM):  # the later ones change nothing
             victim.send_signal(number)
@@ -118,7 +122,7 @@ def test_a_signal_to_one_rank_during_saves_stops_all_and_one_rank_goes_on(
 def test_a_rank_that_cannot_write_its_part_stops_all_and_says_why(model, problems, tmp_path):
     run = tmp_path / "run"
     with Started(2, **fault_options(model, problems, run, save_every=6)) as launcher:
-        wait_until(lambda: steps(run) >= 1, launcher)
+        wait_for_step(run, 1, launcher)
         partial = run / "checkpoints/.step-00000006.partial"
         (partial / "rank-1-of-2.safetensors").mkdir(parents=True)  # where the file should be
         assert launcher.wait(240) == 1
@@ -139,8 +143,11 @@ def test_twenty_random_kills_end_as_if_unbroken(two_ranks, model, problems, tmp_
             victim = worker(launcher, chance.randrange(2))
             if trial % 2:
                 wait_for_a_save(run, chance.randrange(11), launcher)
+            elif trial % 4:
+                time.sleep(chance.uniform(0, 10))  # while it starts, on most machines
             else:
-                time.sleep(chance.uniform(0, 10))
+                wait_for_step(run, chance.randrange(11), launcher)
+                time.sleep(chance.uniform(0, 0.5))
             if victim.is_running():
                 victim.kill()
                 victim.wait()
