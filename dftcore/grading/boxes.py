@@ -16,12 +16,36 @@ _JOINT = re.compile(
     r"(?:[\s,;$&]|\\[()\[\],;:! ]|\\q?quad|\\(?:text|mbox)\{\s*(?:and|or)?\s*\}|and|or"
     r"|[A-Za-z](?:_\{?\w\}?)?\s*=)*"
 )
+# A box with no groups within groups, and the dollars or brackets right around it.
+_FLAT = re.compile(
+    r"(?P<open>(?:\$\$?|\\[(\[])\s*)?\\(?:boxed|fbox|framebox)\s*"
+    r"\{(?P<inside>(?:[^{}]|\{[^{}]{0,60}\}){0,60})\}(?(open)(?P<close>\s*(?:\$\$?|\\[)\]]))?)"
+)
+_EMPTY = re.compile(r"(?:[\s.…_?${}~]|\\(?:[lcv]?dots|quad|qquad|text|mbox)(?![A-Za-z])|\\[,;:! ])*")
+_PLACEHOLDER = re.compile(
+    r"(?:\W|_|\\(?:text|mbox|mathrm|textbf)(?![A-Za-z])|\b(?:your|my|the|an?|final|correct|numerical|result|value|goes)\b)*"
+    r"\b(?:answers?|here|placeholder)\b(?:\W|_|\b(?:answers?|here|goes|value)\b)*",
+    re.IGNORECASE,
+)
 _JOINER = re.compile(r",|;|and|or")
 
 
 def box_start(text: str, end: int | None = None) -> int:
     """Where the last box before ``end`` starts, or -1."""
     return max(text.rfind(name, 0, end) for name in _BOXES)
+
+
+def without_hollow_boxes(text: str) -> str:
+    """The text without the boxes that hold nothing, an ellipsis or a placeholder such as ``your answer here``."""
+    if box_start(text) < 0:
+        return text
+    return _FLAT.sub(_filled, text)
+
+
+def _filled(box: re.Match[str]) -> str:
+    if not (_EMPTY.fullmatch(box["inside"]) or _PLACEHOLDER.fullmatch(box["inside"])):
+        return box.group()
+    return " " if box["close"] else (box["open"] or "") + " "
 
 
 def last_box(text: str) -> tuple[str | None, str] | None:

@@ -4,22 +4,28 @@
                        last box means a truncated text, and no answer
     final answer       a "final answer" that is stated after the last box takes its place
     marker             after the last ``####`` or a line that starts with ``A:``
-    anchor             after the last "answer is", "answer:" or "final answer"
+    anchor             after the last "answer is", "answer:" or "final answer" that states an answer
     whole              a text that is an answer and nothing else
     last clause        LaTeX without dollars after the last "is" or "=" of the last sentence
     last mathematics   the last ``$...$``, ``\\(...\\)`` or ``\\[...\\]``, when no number follows it
     last number        the last number of the text
-    text               words without any of these, as they are
+    text               a few words without any of these, as they are
+    prose              longer texts without any of these, as they are: text to compare, which states no answer
 
-Only the given text is searched, never a prompt. Usage: ``find_answer(completion).text``.
+A box that holds nothing or a placeholder is passed over. Only the given text is searched, never a prompt.
+
+Usage: ``find_answer(completion).text``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from dftcore.grading.boxes import box_start, last_box
+from dftcore.grading.anchors import anchored, finals, marked
+from dftcore.grading.boxes import box_start, last_box, without_hollow_boxes
+from dftcore.grading.numerals import digits_as_written, last_numeral, leading_numeral, numerals
 from dftcore.grading.spoken import is_date
 from dftcore.grading.units import is_unit_word
 from dftcore.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, words
@@ -44,35 +50,14 @@ class Found(NamedTuple):
 _LONGEST_SENTENCE = 4_000
 _LONGEST_WHOLE = 8_000
 _LONGEST_TAIL = 16_000  # a statement without a box is looked for this far from the end
-_MARKER = re.compile(r"####|^A:", re.MULTILINE)
-_ANCHOR = re.compile(
-    r"(?:final\s+answer|answer|ans|correct\s+option|correct\s+choice)s?[\"'`]?\s*(?:\*\*)?\s*"
-    r"(?:(?:to|of|for|in|is)\b[^.\n:=$]{0,80}?)??(?:\bis\b|\bare\b|\bwas\b|\bequals\b|\bbe\b|:|=|\n|(?<=ans)\.\s)(?:\s|[:*])*",
-    re.IGNORECASE,
-)
-# The same in other languages; what follows a copula or a colon is the answer.
-_ABROAD = re.compile(
-    r"(?:r[ée]ponse(?:\s+finale)?\s*(?:est\b|:)|respuesta(?:\s+final)?\s*(?:es\b|:)|resposta(?:\s+final)?\s*(?:é|:)"
-    r"|risposta(?:\s+finale)?\s*(?:è|:)|antwort\s*(?:ist\b|lautet\b|:)|antwoord\s*(?:is\b|:)|svaret?\s*(?:är\b|er\b|:)"
-    r"|odpowied[źz]\s*(?:to\b|:)|ответ\s*[:：—-]|відповідь\s*[:：—-]|cevap\s*:|jawaban(?:nya)?\s*(?:adalah\b|:)"
-    r"|đáp\s+(?:án|số)\s*(?:là\b|:)|答案\s*(?:是|为|為|[:：])|答え\s*(?:は|[:：])|(?:정답|답)\s*(?:은|[:：])|उत्तर\s*(?:है|:)"
-    r"|الجواب\s*(?:هو|:))(?:\s|[:：*])*",
-    re.IGNORECASE,
-)
-_ABROAD_WORDS = ("respuesta", "resposta", "risposta", "antwo", "svar", "odpowied", "cevap", "jawaban", "reponse")
 _CLOSERS = re.compile(r"(?:です|である|입니다|이다|है|[。।])+\s*$")
 _REASON = re.compile(r"(?<=[\w$)}\]]),?\s+(?:because|since)\b")
 _FENCE = re.compile(r"\s*```\w*\n(.*?)\s*```\s*", re.DOTALL)
-_FINAL = re.compile(r"\bfinal\s+answer\s*(?:\*\*)?\s*(?::|is\b)(?:\s|[:*])*", re.IGNORECASE)
 _SPECIAL = re.compile(r"<\|[^|<>]{0,40}\|>|</s>|<eos>|I hope it is correct")
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\\$(]|\s*$)|\n")
 _SPACE = re.compile(r"\s")
 _OPEN = re.compile(r"\$\$|\\\[|\\\(|(?<!\\)\$")
 _CLOSE = {"\\[": "\\]", "\\(": "\\)"}
-_NUMBER = re.compile(
-    r"(?<![\w.^])(?:(?<![\d)\]}])[-+−])?[$€£]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][+-]?\d+)?"
-    r"(?:\s*(?:\\times|\\cdot|[x×*])\s*10\s*\^\s*\{?-?\d+\}?)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:\s*\\?%)?"
-)
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?:'[a-z]+)?")
 _INVISIBLE = re.compile(r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|operatorname|begin|end)\s*\{[^{}]*\}")
 _LABELS = words(
@@ -100,6 +85,14 @@ _BOUNDING = re.compile(
 _CONDITIONAL = re.compile(r"\d.*\b(?:if|otherwise|unless|else|except|when)\b|\botherwise\b", re.IGNORECASE | re.DOTALL)
 _HEDGED = re.compile(r"\b(?:maybe|perhaps|possibly|(?:could|might|may) (?:also )?be)\b[\s$\\(]*-?\d", re.IGNORECASE)
 _SHORT_ANSWER = 60
+_MOST_WORDS = 6
+_VALUE = re.compile(r"[\d\\$^=<>|{}∞∅π√≤≥≠½]")
+# What a short answer in words does not have: a second line or sentence, a speaker, talk of the answer itself, an end
+# that announces something.
+_SENTENCE = re.compile(
+    r"\n|[.!?]\s+\w|\bI\s+(?!and\b|or\b)[a-z]|\b(?i:I'm|we|you|he|she|they|let|please|my|your|our|answers?|question"
+    r"|problem)\b|(?:\b(?:the|an|of|to|in|inside|within|as|by|at|with|that)|:)$"
+)
 _BETWEEN = (",", "and", "or", ", and", ", or")
 _SEVERAL = re.compile(r"\b(?:are|were)\s*:?\s*$")
 _OPTION = re.compile(r"\(?([A-H])\)?(?=\s*(?:$|[.,;:]|because\b|since\b|as\b|for\b))")
@@ -140,33 +133,50 @@ def _spans(text: str) -> list[Span]:
 def find_answer(text: str, last_number: bool = False) -> Found:
     """The answer of a completion, or of a bare answer. ``last_number`` prefers the last number to mathematics."""
     text = _after_thinking(text)
+    filled = without_hollow_boxes(text)
+    if filled == text:
+        return _find(text, last_number)
+    found = _find(filled, last_number)
+    return (
+        Found(None, "empty box") if found.rule in ("whole", "text", "prose") and not _says_value(found.text) else found
+    )
+
+
+def _find(text: str, last_number: bool) -> Found:
     boxed = last_box(text)
     if boxed is not None:
         return _correction(text) or Found(*boxed)
     if len(text) > _LONGEST_WHOLE and not _SPACE.search(text):
         return Found(text, "whole")
     tail = _tail(text)
-    marked = _last_match(_MARKER, tail) if "####" in tail or "A:" in tail else None
-    if marked is not None and (statement := _statement(tail[marked:])):
-        return Found(statement, "marker")
-    lowered = tail.lower()
-    anchored = _last_match(_ANCHOR, tail) if "ans" in lowered or "correct" in lowered else None
-    if anchored is None and (not tail.isascii() or any(word in lowered for word in _ABROAD_WORDS)):
-        anchored = _last_match(_ABROAD, tail)
-    if anchored is not None and (statement := _statement(tail[anchored:])):
-        return Found(statement, "anchor")
+    found = _first_answer(tail, marked(tail), "marker") or _first_answer(tail, anchored(tail), "anchor")
+    if found is not None and found.rule != "prose":
+        return found
     if len(text) <= _LONGEST_WHOLE and is_whole(plain := _without_remarks(text)):
-        return Found(plain.strip() or None, "whole")
+        return Found(plain.strip() or None, "prose" if is_prose(plain) else "whole")
     if len(text) <= _SHORT_ANSWER and _is_bound(text.strip()):
         return Found(text.strip(), "text")
-    if last_number:
-        return _last_number(tail) or Found(text.strip(), "text")
-    return _last_clause(tail) or _last_value(tail) or Found(text.strip() or None, "text")
+    value = _last_number(tail) if last_number else _last_clause(tail) or _last_value(tail)
+    if (stated := value or found) is not None:
+        return stated
+    short = len(text.strip()) <= _SHORT_ANSWER and not is_prose(text)
+    return Found(text.strip() or None, "text" if short else "prose")
+
+
+def _first_answer(text: str, starts: Iterator[int], rule: str) -> Found | None:
+    """What is stated at the first of these places that an answer follows; else the first prose, called so."""
+    prose = None
+    for start in starts:
+        statement = _statement(text[start:])
+        if statement and not is_prose(statement):
+            return Found(statement, rule)
+        prose = prose or statement
+    return Found(prose, "prose") if prose else None
 
 
 def _is_bound(text: str) -> bool:
     """Whether a short text says something of a value rather than the value."""
-    values = sum(bool(match.group()) for match in _NUMBER.finditer(text))
+    values = sum(1 for _ in numerals(text))
     return (_BOUNDING.match(text) is not None and (values < 2 or " and " in text)) or _CONDITIONAL.search(
         text
     ) is not None
@@ -193,22 +203,11 @@ def _after_thinking(text: str) -> str:
     return text[end + 8 :] if end >= 0 and text[end + 8 :].strip() else text
 
 
-def _last_match(pattern: re.Pattern[str], text: str) -> int | None:
-    """Where the last match of ``pattern`` ends."""
-    end = None
-    for match in pattern.finditer(text):
-        end = match.end()
-    return end
-
-
 def _correction(text: str) -> Found | None:
     """A final answer stated again after the last box."""
     after = text[box_start(text) :][-_LONGEST_SENTENCE:]
-    if "inal " not in after:
-        return None
-    stated = _last_match(_FINAL, after)
-    statement = _statement(after[stated:]) if stated is not None else None
-    return Found(statement, "final answer") if statement else None
+    found = _first_answer(after, finals(after), "final answer")
+    return found if found and found.rule != "prose" else None
 
 
 # -- statements
@@ -226,15 +225,15 @@ def _statement(rest: str) -> str | None:
         return None
     if _BOUNDING.match(sentence) or _HEDGED.search(sentence) or "otherwise" in sentence:
         return sentence
-    number = _NUMBER.match(sentence)
-    if number and number.group() and _goes_on_in_words(sentence[number.end() :]):
-        return number.group()
+    number = leading_numeral(sentence)
+    if number and _goes_on_in_words(sentence[len(number) :]):
+        return number
     if is_whole(sentence):
         return sentence
     if span is not None:
         return _joined_spans(sentence)
-    if number and number.group():
-        return number.group()
+    if number:
+        return number
     if option := _OPTION.match(sentence):
         return option.group(1)
     clause = _CLAUSE.search(sentence)
@@ -285,6 +284,19 @@ def is_whole(text: str) -> bool:
     return len(unknown) <= 3 and not re.match(r"[A-Za-z ]+:", text) and not re.search(r"[a-z]\. [A-Z]|\n", text)
 
 
+def is_prose(text: str) -> bool:
+    """Whether a text holds no value and is more than a short answer in words."""
+    if _says_value(text):
+        return False
+    text = text.strip()
+    many = len(text) > _SHORT_ANSWER or len(text.split()) > _MOST_WORDS
+    return many or _SENTENCE.search(text) is not None
+
+
+def _says_value(text: str | None) -> bool:
+    return text is not None and _VALUE.search(text) is not None
+
+
 def _outside(text: str) -> str:
     """The text with a mark in place of each stretch of mathematics."""
     parts, at = [], 0
@@ -311,7 +323,7 @@ def _last_clause(text: str) -> Found | None:
 def _last_value(text: str) -> Found | None:
     """The last mathematics or the last number, whichever ends later; none when the words before it reverse it."""
     spans = [span for span in _spans(text) if _is_mathematics(span, text)]
-    number = _last_number_match(text)
+    number = last_numeral(text)
     if spans and (number is None or number.start() < spans[-1].end):
         start, found = spans[-1].start, Found(_listed(spans, text) or spans[-1].inside.strip(), "last mathematics")
     elif number is not None:
@@ -341,19 +353,11 @@ def _is_mathematics(span: Span, text: str) -> bool:
 
 
 def _last_number(text: str) -> Found | None:
-    match = _last_number_match(text)
+    match = last_numeral(text)
     return Found(match.group().strip(), "last number") if match else None
-
-
-def _last_number_match(text: str) -> re.Match[str] | None:
-    last = None
-    for match in _NUMBER.finditer(text):
-        if match.group():
-            last = match
-    return last
 
 
 def values_before_last(text: str) -> tuple[str, ...]:
     """Every value of a text but the last, as written: what ``last mathematics`` and ``last number`` leave out."""
     inside = [span.inside.strip() for span in _spans(text)]
-    return tuple(inside or (match.group().strip() for match in _NUMBER.finditer(text) if match.group()))[:-1]
+    return tuple(inside or digits_as_written(text))[:-1]

@@ -47,7 +47,7 @@ _PLAIN = re.compile(r"[-+]?\d{1,18}(?:\.\d{1,12})?")
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?![\d,])")
 _LEADING_ZERO = re.compile(r",\s*0\d")
 _WORD = re.compile(r"[a-z]{2,}")
-_HOLLOW = re.compile(r"\\[A-Za-z]+|[\s${}\\]")
+_HOLLOW = re.compile(r"\\(?![lcv]?dots)[A-Za-z]+|[\s${}\\]")
 _LONGEST_TIDIED = STRICT.limits.chars  # longer texts are compared as they are
 # Rules that leave words of the text out. Two short texts read by them must also have the same words: "at least 5" is
 # not "at most 5".
@@ -107,7 +107,7 @@ def check(gold: str, prediction: str, policy: Policy | str | None = None) -> boo
 
 
 def extract_answer(completion: str) -> str | None:
-    """The answer that a completion states, as written in it, or None when it states none."""
+    """The answer that a completion states, as written in it, or None when it states none, as prose without a value."""
     return locate_answer(completion).text
 
 
@@ -116,7 +116,8 @@ def locate_answer(completion: str) -> Found:
     if not isinstance(completion, str):
         return Found(None, "no text")
     try:
-        return find_answer(completion)
+        found = find_answer(completion)
+        return found if found.rule != "prose" else Found(None, "prose")
     except (RecursionError, MemoryError):
         return Found(None, "stopped")
 

@@ -19,6 +19,15 @@ We get \boxed{255} of interest. Final Answer: The final answer is $900$. I hope 
 # a marker
 10 + 5 = <<10+5=15>>15<newline>#### 15  ~~  15
 It is 3 + 4.<newline>A: 7  ~~  7
+# an echo of the request for a box
+So the answer is $19. I put my final answer within \boxed{}.  ~~  $19
+\boxed{7} is it, written in \boxed{ } as asked  ~~  7
+The answer is \boxed{\ldots} 12.  ~~  12
+Use $\boxed{\text{your answer here}}$: 3 + 4 = 7  ~~  7
+Hence $x = \boxed{}$ and $\boxed{} = 5$.  ~~  = 5
+\boxed{<answer>} means 5 here, as was said  ~~  5
+\boxed{∞}  ~~  ∞
+\boxed{\pi}  ~~  \pi
 # an anchor
 The answer is 42 because of the sum.  ~~  42
 **Final Answer:** **73**  ~~  73
@@ -27,6 +36,15 @@ The answer is (7, 6).<|im_end|>  ~~  (7, 6)
 Answer: -3.5  ~~  -3.5
 the final answer is $x = 3$ or $x = 4$.  ~~  $x = 3$ or $x = 4$
 The answer is 12 cm.<newline>Thank you.  ~~  12 cm
+# an anchor that supposes, obliges or talks of the answer
+The answer is 12. If your answer is more than 10, begin again.  ~~  12
+The answer is 12. Check that the answer is 9.  ~~  12
+The answer is 12. The answer for this must be rounded to 2 decimals, but we go on.  ~~  12
+The answer is 12. The answer is correct.  ~~  12
+The answer is 12. The final answer is based on these steps mentioned above.  ~~  12
+The answer is 12. And so the answer is  ~~  12
+If x is 3, the answer is 12.  ~~  12
+The answer is 12. No, the answer is blue.  ~~  blue
 # the last clause
 The probability is \frac{3}{4}.  ~~  \frac{3}{4}
 # the last mathematics
@@ -36,6 +54,22 @@ Hence we find \[ 9 \]  ~~  9
 There were 5 cats, so in total 24 animals remained.  ~~  24
 it costs $5 and then $7.78 in the shop  ~~  $7.78
 Adding up gives 1,234 in this case.  ~~  1,234
+On 2020-03-02 he had 7 of them, and on 2020-03-03 none.  ~~  7
+He had 7 of them by 12/25/2020.  ~~  7
+It needs 7 of them with version 1.2.3 of the tool.  ~~  7
+It needs 7 of them in 2-3 days.  ~~  7
+He had 7 of them before COVID-19 came.  ~~  7
+So he needs a 12-inch pipe for it.  ~~  12
+We measure 1e-3 in this case.  ~~  1e-3
+He leaves the house at 11:00 AM.  ~~  11:00 AM
+The ratio of the two is 3:2.  ~~  3:2
+# a short answer in words
+blue  ~~  blue
+Evelyn  ~~  Evelyn
+no solution  ~~  no solution
+cannot be determined  ~~  cannot be determined
+I and II  ~~  I and II
+at least 5  ~~  at least 5
 """
 
 
@@ -44,9 +78,32 @@ def test_answers_are_found(text, answer):
     assert extract_answer(text.replace("<newline>", "\n")) == answer
 
 
-@pytest.mark.parametrize("text", ["", "   ", r"\boxed{", r"so it is \boxed{42", r"the answer is \boxed{}"])
+PROSE = (
+    "Let me think about it. There are birds. They fly away.",
+    "This is a logical fallacy, and a linear one, with incorrect use of the language",
+    "I do not know",
+    "The answer is",
+    "He walks home\nand sleeps",
+    "However long it took him, and in spite of all that others said, I believe that it is not 5.",
+)
+EMPTY = (
+    r"the answer is \boxed{}",
+    r"The answer is within \boxed{}.",
+    r"\boxed{answer}",
+    r"\boxed{...}",
+    r"\boxed{\ldots}",
+)
+
+
+@pytest.mark.parametrize("text", ["", "   ", r"\boxed{", r"so it is \boxed{42", *EMPTY, *PROSE])
 def test_nothing_is_found(text):
     assert extract_answer(text) is None
+
+
+@pytest.mark.parametrize("text", [*PROSE, *EMPTY, "blue", "on 2020-03-02", "phone 555-1234 here"])
+def test_a_text_without_an_answer_is_itself_and_no_other(text):
+    assert check(text, text)
+    assert not check(text, text + " perhaps")
 
 
 def test_what_is_not_text_has_no_answer():
@@ -57,6 +114,13 @@ def test_what_is_not_text_has_no_answer():
 @pytest.mark.parametrize(
     ("gold", "completion", "same"),
     [
+        ("2", "It went on until 2020-03-02", False),
+        ("2", "It took 1-2 days to do it all.", False),
+        ("2", "the ratio of the two is 3:2.", False),
+        ("0", "He leaves the house at 11:00.", False),
+        ("11:00 PM", "He leaves the house at 11:00 AM.", False),
+        ("answer", r"The answer is \boxed{answer}", False),
+        ("19", r"so it is \boxed{19}, as in \boxed{}", True),
         ("42", r"\boxed{42} or maybe \boxed{43}", False),
         ("42", r"\boxed{41, 42, 43}", False),
         ("42", r"\boxed{x \in \mathbb{R}}", False),

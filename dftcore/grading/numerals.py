@@ -1,0 +1,47 @@
+"""Numbers in running text: which digits are a number by themselves, and which belong to a longer token.
+
+Usage: ``last_numeral("on 2020-03-02 he sold 7").group()`` is ``"7"``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_NUMERAL = (
+    r"(?<![\w.^])(?:(?<![\d)\]}])[-+−])?[$€£]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][+-]?\d+)?"
+    r"(?:\s*(?:\\times|\\cdot|[x×*])\s*10\s*\^\s*\{?-?\d+\}?)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:\s*\\?%)?"
+)
+# Digits that are no number by themselves: dates, ranges, versions and identifiers (2020-03-02, 555-1234, 2–3,
+# 12/25/2020, 1.2.3, COVID-19), not 12-inch nor n-1.
+_COMPOUND = (
+    r"(?<![\w.\\–-])[-+−]?[$€£]?(?:(?:\d+(?:,\d{3})*(?:\.\d+)?|[A-Za-z]{2,}\w*)(?:[-–]\w+)*[-–][$€£]?\d\w*"
+    r"|\d+(?:/\d+){2,}|\d+(?:\.\d+){2,})(?:[-–/:.]\w+)*"
+)
+# One value of several numbers: a ratio or a time of day.
+_COLONS = r"(?<![\w.:^])\d+(?:\.\d+)?(?::\d+(?:\.\d+)?)+(?:\s*[ap]\.?m\b)?"
+_TOKEN = re.compile(rf"(?P<compound>{_COMPOUND})|{_COLONS}|{_NUMERAL}", re.IGNORECASE)
+_ANY = re.compile(_NUMERAL)
+
+
+def numerals(text: str) -> Iterator[re.Match[str]]:
+    """Every number, ratio and time of day of a text from left to right, in linear time; no part of a compound."""
+    return (match for match in _TOKEN.finditer(text) if match.group() and match["compound"] is None)
+
+
+def leading_numeral(text: str) -> str | None:
+    """The number that a text begins with."""
+    match = _TOKEN.match(text)
+    return match.group() or None if match and match["compound"] is None else None
+
+
+def last_numeral(text: str) -> re.Match[str] | None:
+    last = None
+    for match in numerals(text):
+        last = match
+    return last
+
+
+def digits_as_written(text: str) -> list[str]:
+    """Every run of digits read as a number, those of dates and identifiers too: to tell one wording from another."""
+    return [match.group().strip() for match in _ANY.finditer(text) if match.group()]
