@@ -102,7 +102,9 @@ def test_one_item_has_limited_processor_time_even_without_a_caller():
 
 def test_interrupts_end_the_batch_at_once(tmp_path):
     program = f"""
+import signal
 from dftcore.grading import check_batch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it from birth
 check_batch([("1", "hang")] * 50, workers=2, timeout=60, command={COMMAND!r})
 """
     run = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, start_new_session=True)
