@@ -42,8 +42,10 @@ class LoraOptions:
         return self.lora_alpha / (self.lora_rank or math.inf)
 
 
-def check_installed(options: LoraOptions) -> None:
-    """Refuse --lora-rank without peft, before anything is loaded. Raises UserError."""
+def check_lora(options: LoraOptions) -> None:
+    """Refuse --lora-rank without peft, and the other options without a rank. Raises UserError."""
+    if options.lora_rank is None and options != LoraOptions():
+        raise UserError("--lora-alpha, --lora-targets: they change nothing without --lora-rank; give it too")
     if options.lora_rank is not None and find_spec("peft") is None:
         raise UserError("--lora-rank: needs the package peft; install with pip install -e .[lora]")
 

@@ -32,12 +32,11 @@ from dftcore import launch
 from dftcore.errors import UserError, nearest, one_line
 from dftcore.evaluation import EvaluateOptions
 from dftcore.files import check_writable, write_json, write_text
-from dftcore.objectives import Objective
 from dftcore.options import flatten, option, parse_options
 from dftcore.runs import EVALUATION, Run, read_config, read_run
 from dftcore.tables import markdown_table
 from dftcore.training import TrainOptions
-from dftcore.training.options import fingerprint
+from dftcore.training.options import check, fingerprint
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def checked(config_type: type, given: Mapping[str, Any], file: Path, section: st
     try:
         config: Any = parse_options(config_type, launch.words(given), section, "")
         if isinstance(config, TrainOptions):
-            Objective.parse(config.objective.objective, config.objective.objective_args)
+            check(config)
         return config
     except UserError as error:
         raise UserError(f"--plan: {file}: {section}: {error}") from None
@@ -172,16 +171,15 @@ def _missing(point: Point) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The stages of a run that have left no result yet."""
     if not (point.path / "final").is_dir():
         yield "train", "train.py", point.train
-    if point.evaluate is not None and not _is_evaluated(point):
+    if point.evaluate is not None and not is_evaluated(point.path / EVALUATION, point.evaluated):
         yield "evaluate", "evaluate.py", point.evaluate
 
 
-def _is_evaluated(point: Point) -> bool:
-    """Under the same options; evaluate.py itself goes on with, or refuses, what it finds under others."""
-    results = point.path / EVALUATION / "results.json"
-    if not results.is_file():
+def is_evaluated(directory: Path, options: dict[str, Any]) -> bool:
+    """Under these resolved options; evaluate.py itself goes on with, or refuses, what it finds under others."""
+    if not (directory / "results.json").is_file():
         return False
-    return read_config(point.path / EVALUATION / "config.yaml", "--output") == point.evaluated
+    return read_config(directory / "config.yaml", "--output") == options
 
 
 def _write_table(output: Path, points: Sequence[Point]) -> None:

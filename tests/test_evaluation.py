@@ -114,6 +114,19 @@ def test_grading_again_needs_no_model(unbroken, program, problems, tmp_path, mon
     assert sum(r["correct"] for r in read_log(tmp_path / "run/samples.jsonl")) >= 1
 
 
+def test_grading_again_does_not_ascribe_samples_to_another_model(unbroken, program, tied_model, problems, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    options = evaluate_options(tied_model, problems, tmp_path / "run")
+    assert "holds samples drawn with" in program("evaluate.py", "--grade-only", **options).refusal
+    assert (tmp_path / "run/results.json").read_bytes() == (unbroken / "results.json").read_bytes()
+
+
+def test_grading_nothing_leaves_nothing(program, tiny_model, problems, tmp_path):
+    options = evaluate_options(tiny_model, problems, tmp_path / "run")
+    assert "holds no samples" in program("evaluate.py", "--grade-only", **options).refusal
+    assert not (tmp_path / "run").exists()
+
+
 def test_new_weights_in_the_same_place_do_not_reuse_old_samples(unbroken, program, tiny_model, problems, tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -133,6 +133,12 @@ def test_targets_that_the_model_lacks_are_refused(program, tiny_model, problems,
     assert line in program("train.py", **options).refusal
 
 
+@pytest.mark.parametrize("words", [{"lora_alpha": 32}, {"lora_targets": "q_proj"}], ids=str)
+def test_options_of_lora_without_a_rank_are_refused(program, tiny_model, problems, tmp_path, words):
+    refusal = program("train.py", **run_options(tiny_model, problems, tmp_path / "run", **words)).refusal
+    assert "they change nothing without --lora-rank" in refusal
+
+
 def test_without_peft_the_mend_is_named(program, tiny_model, problems, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     monkeypatch.setattr("dftcore.lora.find_spec", lambda name: None)

@@ -103,6 +103,7 @@ def test_replicas_and_offload_in_the_plan(program, tiny_model, tmp_path):
     assert "in CPU memory" in done.out
     refusal = program("train.py", "--dry-run", **options, replicas=2, ranks=3).refusal
     assert "--ranks: none of (3,) is a multiple of --replicas 2" in refusal
+    assert "--ranks: it names the plans that --dry-run prints" in program("train.py", **options, ranks=2).refusal
 
 
 def test_shards_are_counted_as_the_largest():

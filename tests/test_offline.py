@@ -67,9 +67,11 @@ def test_pairs_share_a_prompt_and_differ_in_their_verdict(program, sampled, tmp_
 
 def test_nothing_right_and_nothing_sampled_are_refused(program, sampled, tmp_path):
     assert "holds no sampled responses" in program("verify", input=tmp_path).refusal
+    assert program("verify", input=sampled).status == 0
     write_json_lines(sampled / "samples.jsonl", [response("c", 0, "\\boxed{6}")])
     assert "none of 1 responses is right" in program("verify", input=sampled).refusal
-    assert not (sampled / "verified.jsonl").exists()
+    assert not (sampled / "verified.jsonl").exists(), "the data of earlier responses"
+    assert not (sampled / "pairs.jsonl").exists()
 
 
 def options(model, problems):
@@ -102,8 +104,12 @@ def test_one_command_goes_from_questions_to_the_report(program, tiny_model, prob
         for record in read_log(output / "samples/samples.jsonl")
     ]
     write_json_lines(output / "samples/samples.jsonl", samples)
+    fewer = {**plan["evaluate"], "limit": 1, "model": tiny_model, "output": output / "base"}
+    assert program("evaluate.py", **fewer).status == 0
     done = program("pipeline", plan=path, output=output, ranks=1)
     assert done.status == 0, done.err
+    base = json.loads((output / "base/results.json").read_text())
+    assert base["benchmarks"]["test"]["questions"] == 2, "the start model is evaluated as the runs are"
     assert len(read_log(output / "samples/verified.jsonl")) == 3  # two responses to a question are the same
     for name in ("objective=rft", "objective=dft"):
         assert (output / "runs" / name / "final/model.safetensors").is_file()

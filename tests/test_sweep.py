@@ -78,6 +78,8 @@ def test_a_run_that_fails_is_named_and_the_others_are_done(program, plan, tiny_m
         ({"evaluate": {"samples": 2}}, "evaluate: --benchmarks is required"),
         ({"grid": {"objective": ["power beta=1"]}}, "no parameter 'beta'"),
         ({"grid": {"objective": ["dtf"]}}, "unknown objective 'dtf'; did you mean dft?"),
+        ({"grid": {"normalization": ["legacy-verl"], "packing": [True]}}, "packed rows do not have; add --no-packing"),
+        ({"grid": {"objective": ["dft", "unlikelihood"]}}, "data rows carry no marks"),
     ],
     ids=str,
 )

@@ -25,7 +25,14 @@ from dftcore.files import check_writable, write_json_lines
 from dftcore.grading import check_batch, locate_answer
 from dftcore.options import flatten
 from dftcore.questions import Question, load_questions
-from dftcore.sampling import PATIENCE, SampledModelOptions, draw_samples, merge, refuse_absent
+from dftcore.sampling import (
+    PATIENCE,
+    SampledModelOptions,
+    draw_samples,
+    merge,
+    refuse_absent,
+    refuse_other_settings,
+)
 from dftcore.sampling.huggingface import load_model
 from dftcore.sampling.prompts import load_tokenizer_and_prompt
 from dftcore.scoring import label_statistics
@@ -35,7 +42,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Run or resume the evaluation that `options` describe; returns what results.json holds, on the first rank."""
     questions = load_benchmarks(options.benchmarks)
     check_writable(options.report.output, "--output")
-    if not options.report.grade_only:
+    if options.report.grade_only:
+        refuse_other_settings(options.report.output, flatten(options))
+    else:
         refuse_absent(options.model.backend)
     with process_group(PATIENCE) as world:
         return evaluate_on(world, options, questions)

@@ -31,10 +31,10 @@ from dftcore.evaluation import EvaluateOptions
 from dftcore.files import check_writable
 from dftcore.offline.sample import SampleConfig
 from dftcore.offline.verify import VerifyConfig
-from dftcore.options import option
+from dftcore.options import flatten, option
 from dftcore.report import write_report
 from dftcore.report.page import ReportOptions
-from dftcore.sweep import checked, grid_points, read_plan, run_points
+from dftcore.sweep import checked, grid_points, is_evaluated, read_plan, run_points
 
 PAIRED = ("dpo",)  # objectives that learn from pairs
 
@@ -68,16 +68,16 @@ def pipeline(options: PipelineOptions) -> None:
         output / "runs",
         lambda objective: samples / ("pairs.jsonl" if objective in PAIRED else "verified.jsonl"),
     )
-    base = None
+    base, evaluated = None, {}
     if plan.get("evaluate") is not None:
         base = {**plan["evaluate"], "model": plan["train"]["model"], "output": output / "base"}
-        checked(EvaluateOptions, base, options.plan, "evaluate")
+        evaluated = flatten(checked(EvaluateOptions, base, options.plan, "evaluate"))
     ranks = launch.local_ranks(options.ranks)
     _say("sample responses")
     _check("sample", launch.verb("sample", sampling, ranks))
     _say("verify them")  # always: it is quick, and the same responses give the same data
     _check("verify", launch.verb("verify", verifying))
-    if base and not (output / "base/results.json").is_file():
+    if base and not is_evaluated(output / "base", evaluated):
         _say("evaluate the start model")
         _check("evaluate.py", launch.torchrun("evaluate.py", ranks, base))
     run_points(points, output / "runs", ranks)

@@ -72,6 +72,8 @@ def verify(options: VerifyOptions) -> None:
     write_json(output / "verified.json", statistics)
     print(table(statistics))
     if not verified:
+        for name in ("verified.jsonl", "pairs.jsonl"):  # of earlier responses
+            (output / name).unlink(missing_ok=True)
         raise UserError(
             f"none of {len(graded)} responses is right and ended by itself; sample more of each question, choose easier"
             " ones, or start from a stronger model"

@@ -10,6 +10,7 @@ from dftcore.sampling.run import (
     draw_samples,
     key_of,
     merge,
+    refuse_other_settings,
 )
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "load_sampler",
     "merge",
     "refuse_absent",
+    "refuse_other_settings",
     "sample_seed",
 ]

@@ -104,7 +104,7 @@ def draw_samples(
     """
     refuse_absent(model.backend)
     if resume:
-        _refuse_other_settings(output, settings)
+        refuse_other_settings(output, settings)
     directory = models.find_model(model.model)
     tokenizer, prompt = load_tokenizer_and_prompt(directory, model.chat_template, model.prompt)
     models.check_vocabulary(tokenizer, models.load_config(directory), directory)
@@ -227,14 +227,16 @@ def merge(output: Path) -> list[Record]:
     """Every sample once, in the order of its key, as samples.jsonl; the parts of the ranks are folded in."""
     merged = {key_of(record): record for record in _logged(output)}
     records = [merged[key] for key in sorted(merged)]
+    if not records:
+        return []
     write_json_lines(output / "samples.jsonl", records)
     for part in output.glob("samples.rank-*.jsonl"):
         part.unlink()
     return records
 
 
-def _refuse_other_settings(output: Path, settings: dict[str, Any]) -> None:
-    """Samples drawn under other settings are never mixed with new ones."""
+def refuse_other_settings(output: Path, settings: dict[str, Any]) -> None:
+    """Samples drawn under other settings are never mixed with new ones, nor reported as theirs. Raises UserError."""
     path = output / "config.yaml"
     if not path.is_file():
         return

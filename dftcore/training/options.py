@@ -6,12 +6,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from dftcore.errors import UserError
-from dftcore.lora import LoraOptions
+from dftcore.lora import LoraOptions, check_lora
+from dftcore.objectives import Objective
 from dftcore.optim import OptimizerOptions
 from dftcore.options import flatten, option
 from dftcore.parallel import ScaleOptions
 from dftcore.trackers import check_trackers
+from dftcore.training.context import needs_reference
 
 
 @dataclass(frozen=True)
@@ -131,8 +135,20 @@ def fingerprint(options: TrainOptions) -> dict[str, Any]:
     return same
 
 
-def check(options: TrainOptions) -> None:
-    """Refuse options that do not go together. Raises UserError."""
+def check(options: TrainOptions) -> Objective:
+    """The objective; refuses options that do not go together, or do not go here. Raises UserError."""
+    objective = Objective.parse(options.objective.objective, options.objective.objective_args)
+    if objective.name == "unlikelihood":
+        raise UserError("--objective: unlikelihood lowers the probability of marked tokens; data rows carry no marks")
+    if options.objective.reference and not needs_reference(objective):
+        raise UserError(f"--reference: {objective!r} uses no reference model; leave the option away")
+    if options.objective.loss_backend == "triton" and not torch.cuda.is_available():
+        raise UserError("--loss-backend: triton needs a CUDA device and there is none; use auto, torch or reference")
+    if options.run.normalization == "legacy-verl" and objective.denominator != "tokens":
+        raise UserError(
+            f"--normalization: legacy-verl divides by the tokens of each pass, {objective!r} by the step's"
+            f" {objective.denominator}; use exact"
+        )
     if options.run.normalization == "legacy-verl" and options.data.packing:
         raise UserError(
             "--normalization: legacy-verl takes the mean of each pass of --micro-batch-size examples, which packed rows"
@@ -143,4 +159,8 @@ def check(options: TrainOptions) -> None:
         raise UserError("--validation-split: held-out rows come from --validation-data already; give one of the two")
     if split > 1 and not split.is_integer():
         raise UserError(f"--validation-split: {split:g} is neither a number of rows nor a share below 1")
+    if options.plan.ranks and not options.plan.dry_run:
+        raise UserError("--ranks: it names the plans that --dry-run prints; the launcher says how many ranks a run has")
     check_trackers(options.monitor.track)
+    check_lora(options.lora)
+    return objective

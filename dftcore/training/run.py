@@ -33,18 +33,7 @@ def train(options: TrainOptions) -> Path:
 
     With --dry-run it only prints the memory plan.
     """
-    objective = Objective.parse(options.objective.objective, options.objective.objective_args)
-    if objective.name == "unlikelihood":
-        raise UserError("--objective: unlikelihood lowers the probability of marked tokens; data rows carry no marks")
-    if options.objective.loss_backend == "triton" and not torch.cuda.is_available():
-        raise UserError("--loss-backend: triton needs a CUDA device and there is none; use auto, torch or reference")
-    check(options)
-    if options.run.normalization == "legacy-verl" and objective.denominator != "tokens":
-        raise UserError(
-            f"--normalization: legacy-verl divides by the tokens of each pass, {objective!r} by the step's"
-            f" {objective.denominator}; use exact"
-        )
-    lora.check_installed(options.lora)
+    objective = check(options)
     if options.plan.dry_run:
         print_plan(options, models.load_config(models.find_model(options.model.model, weights=False)), objective)
         return options.run.output / "final"
@@ -60,8 +49,6 @@ def train(options: TrainOptions) -> Path:
     if needs_reference(objective):
         name = options.objective.reference or options.model.model
         reference = find_reference(name, tokenizer, config, getattr(torch, options.model.dtype), options.scale)
-    elif options.objective.reference:
-        raise UserError(f"--reference: {objective!r} uses no reference model; leave the option away")
     # Tokenising can take long: it happens before the process group exists, out of reach of its time-out.
     documents, validation = _documents(options, found, tokenizer, "pairs" in objective.definition.context)
     with process_group(replicas=options.scale.replicas) as world:
