@@ -85,7 +85,9 @@ class Fixed:
         (vocab, dim), device = step.head.weight.shape, step.head.hidden.device
         size = step.head.tiles("block_sums").constexprs["BD"]
         self.sum = torch.zeros(step.rows, words_per_row(dim), dtype=torch.int64, device=device)
-        self.row_bound = 2.0 * (step.up.grad * step.up.rest).abs()
+        # Integers hold no NaN: where a logit gradient is not finite, the unit is NaN, and so is the row's dH.
+        bound = 2.0 * (step.up.grad * step.up.rest).abs()
+        self.row_bound = torch.where(step.found.lse.isfinite(), bound, torch.nan)
         self.weight_sums = torch.empty(step.head.blocks, dim, dtype=step.dtype, device=device)
         largest = torch.zeros(dim, dtype=torch.int32, device=device)
         block_sums_kernel[(step.head.blocks, triton.cdiv(dim, size))](

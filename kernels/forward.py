@@ -99,7 +99,7 @@ def forward_kernel(
             if SOFTCAP:
                 b_mass = tl.sum(tl.where(b_e > 0.0, b_e * cap_slope(b_z, softcap), 0.0), 2)
             b_log = tl.maximum(tl.log2(b_mass) + b_block_max, -MASS_LIMIT)
-            b_log = tl.minimum(b_log + tl.abs(b_log) * MASS_SLACK, MASS_LIMIT)
+            b_log += tl.abs(b_log) * MASS_SLACK  # beyond fp16 it is inf, and the pair kept
             o_b = i_t * (BV // BLOCK) + tl.arange(0, BV // BLOCK)
             p_out = p_log_mass + o_b[None, :].to(tl.int64) * N + o_n[:, None]
             tl.store(p_out, b_log.to(tl.float16), mask=m_n[:, None] & (o_b * BLOCK < V)[None, :])

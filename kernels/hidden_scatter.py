@@ -45,7 +45,7 @@ def scatter_product(
         p_w = p_weight + o_v[:, None] * stride_wv + (o_d * stride_wd)[None, :]
         b_out = tl.dot(b_part, tl.load(p_w, mask=m_d[None, :], other=0.0), b_out, input_precision="ieee")
     b_column_scale = 1.0 / bound(tl.load(p_column_bound + o_d, mask=m_d, other=1.0))
-    return to_field(b_out * b_row_scale[:, None] * b_column_scale[None, :])
+    return to_field(b_out * b_column_scale[None, :] * b_row_scale[:, None])  # in this order nothing overflows
 
 
 @triton.jit

@@ -106,8 +106,8 @@ def kept(b_octaves, cut, b_own, i_b):
 
 @triton.jit
 def bound(b_bound):
-    """A bound of the fixed-point dH, kept off 0 so that its inverse is finite."""
-    return tl.maximum(b_bound, 1e-18)
+    """A bound of the fixed-point dH, kept off 0 so that its inverse is finite; NaN stays (a maximum drops it)."""
+    return tl.where(b_bound < 1e-18, 1e-18, b_bound)
 
 
 @triton.jit

@@ -98,6 +98,7 @@ def _(  # type: ignore[no-untyped-def]
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     hidden, weight, targets, bias, *ctx.options = inputs
     ctx.save_for_backward(hidden, weight, targets, bias, *output[:5])
+    ctx.set_materialize_grads(False)  # else the other outputs' gradients are made, as zeros of their size
 
 
 def _gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:

@@ -171,6 +171,7 @@ def _(  # type: ignore[no-untyped-def]
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     hidden, weight, targets, bias, *options, _wanted = inputs
     ctx.save_for_backward(hidden, weight, targets, bias, *output[:3])
+    ctx.set_materialize_grads(False)  # else the other outputs' gradients are made, as zeros of their size
     ctx.options = options
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dftcore import linear_cross_entropy, linear_token_logprobs
 from dftcore.losses.api import _resolve
@@ -176,3 +177,21 @@ def test_a_training_curve_coincides_with_the_reference(device):
         curves[backend] = torch.stack(curve)
     assert curves["reference"][-1] > 5 * curves["reference"][0]  # p log p rises as p leaves 0: it does learn
     torch.testing.assert_close(curves["triton"], curves["reference"], rtol=0.02, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+def test_the_backward_makes_no_zeros_for_outputs_that_have_no_gradient(device, backend):
+    """The log masses are one of the operators' outputs: zeros of their size would count as memory."""
+    shapes: list[tuple[int, ...]] = []
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            if function is torch.ops.aten.zeros.default:
+                shapes.append(tuple(args[0]))
+            return function(*args, **(kwargs or {}))
+
+    hidden, weight, targets = problem(device)
+    loss = linear_cross_entropy(hidden, weight, targets, backend=backend, error_budget=0.1)
+    with Watching():
+        loss.backward()
+    assert {(12,), (3, 12), (12, 3)}.isdisjoint(shapes)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from dftcore import linear_cross_entropy
+from dftcore import linear_cross_entropy, linear_token_logprobs
 from dftcore.kernels import plan as plans
-from dftcore.kernels.budget import BLOCK
+from dftcore.kernels.budget import BINS, BINS_PER_OCTAVE, BLOCK, cutoff_bin
 from dftcore.kernels.plan import make_plan
 from dftcore.losses.routing import route as torch_route
 
@@ -179,3 +180,60 @@ def test_results_repeat_bit_for_bit_under_concurrency(device, budget):
     first = gradients(tensors, "triton", budget)
     for _ in range(5):
         assert all(torch.equal(a, b) for a, b in zip(first, gradients(tensors, "triton", budget), strict=True))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("where", ["hidden", "weight", "bias"])
+def test_what_is_not_finite_stays_so_in_the_fixed_point_gradient(device, where, value):
+    """With the weight frozen, so that no other gradient tells; a bias of -inf is a mask and harms nothing."""
+    hidden, weight, targets = peaked(device)
+    bias = torch.zeros(VOCAB, device=device)
+    {"hidden": hidden[7], "weight": weight[300], "bias": bias[300:301]}[where][0] = value
+
+    def gradient(backend: str) -> Tensor:
+        states = hidden.clone().requires_grad_()
+        logprob = linear_token_logprobs(states, weight, targets, bias=bias, backend=backend, error_budget=0.03).logprob
+        return torch.autograd.grad(logprob, states, torch.ones_like(logprob))[0]
+
+    valid = targets != -100
+    ours, exact = gradient("triton")[valid], gradient("reference")[valid]
+    assert torch.equal(ours.isfinite(), exact.isfinite())
+    assert exact.isfinite().all() == (where == "bias" and value == -torch.inf)
+
+
+@pytest.mark.parametrize("size", [1e4, 6e4, 1e6])
+def test_blocks_whose_mass_is_beyond_fp16_are_kept(device, size):
+    """The likeliest word is another block's than the target's."""
+    hidden = torch.full((40, 16), size / 16, device=device)
+    weight = torch.zeros(300, 16, device=device)
+    weight[250], weight[260] = 1.0, 0.5
+    tensors = hidden, weight, torch.full((40,), 3, device=device)
+    routed = gradients(tensors, "triton", 2.0**-8, objective="sft")
+    for ours, exact in zip(routed, gradients(tensors, "reference", 0.0, objective="sft"), strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-4 * float(exact.abs().max()))
+
+
+def test_the_fixed_point_gradient_holds_for_the_largest_weights(device):
+    hidden, weight, targets = peaked(device)
+    size = 1e34
+    tensors = hidden / size, weight * size, targets
+    valid = targets != -100
+    ours = gradients(tensors, "triton", 2**-8)[0][valid] / size
+    exact = gradients(tensors, "reference", 0.0)[0][valid] / size
+    assert (ours - exact).norm() <= 2e-2 * exact.norm()
+
+
+def test_the_cutoff_needs_no_operation_without_a_deterministic_form(device):
+    """PyTorch refuses cumsum of floating numbers on a CUDA device under use_deterministic_algorithms."""
+
+    class Refusing(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            assert function is not torch.ops.aten.cumsum.default or not args[0].is_floating_point()
+            return function(*args, **(kwargs or {}))
+
+    counts = torch.zeros(BINS, dtype=torch.int32, device=device)
+    counts[BINS - 1 - 8 * BINS_PER_OCTAVE], counts[BINS - 1] = 3, 2  # 2^-8 each, and 1 each
+    with Refusing():
+        bins = [int(cutoff_bin(counts, torch.tensor(allowed, device=device))) for allowed in (0.01, 0.5, 1.9, 2.1)]
+    last = BINS - 1
+    assert bins == [last - 8 * BINS_PER_OCTAVE - 1, last - 1, last - 1, last]
