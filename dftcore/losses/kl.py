@@ -50,9 +50,10 @@ def reference_kl(
     flat_weight = token_weight.detach().flatten()
     rows = flat_weight.nonzero().squeeze(-1)
     flat_hidden, flat_reference = (states.reshape(-1, states.shape[-1])[rows] for states in (hidden, reference_hidden))
-    total, kl = _ReferenceKL.apply(
-        flat_hidden, head.weight, head.bias, head, flat_reference.detach(), reference_head, flat_weight[rows]
-    )
+    with torch.autocast(hidden.device.type, enabled=False):  # which would round the logits
+        total, kl = _ReferenceKL.apply(
+            flat_hidden, head.weight, head.bias, head, flat_reference.detach(), reference_head, flat_weight[rows]
+        )
     return total, torch.zeros_like(flat_weight, dtype=kl.dtype).index_put((rows,), kl).reshape(token_weight.shape)
 
 

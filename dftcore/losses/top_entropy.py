@@ -30,16 +30,17 @@ def top_entropy(
     """
     flat, dtype = hidden.reshape(-1, hidden.shape[-1]), compute_dtype(hidden, weight, bias)
     found = []
-    for rows in flat.split(ROWS):
-        best = rows.new_empty(rows.shape[0], 0, dtype=dtype)
-        for start in range(0, weight.shape[0], COLUMNS):
-            part = slice(start, start + COLUMNS)
-            logits = rows.to(dtype) @ weight[part].to(dtype).T
-            if bias is not None:
-                logits += bias[part].to(dtype)
-            candidates = torch.cat((best, transform_logits(logits, softcap, temperature)), -1)
-            best = candidates.topk(min(k, candidates.shape[1]), -1).values
-        logprob = best.log_softmax(-1)
-        found.append(-torch.xlogy(logprob.exp(), logprob.exp()).sum(-1))
+    with torch.autocast(hidden.device.type, enabled=False):  # which would round the logits
+        for rows in flat.split(ROWS):
+            best = rows.new_empty(rows.shape[0], 0, dtype=dtype)
+            for start in range(0, weight.shape[0], COLUMNS):
+                part = slice(start, start + COLUMNS)
+                logits = rows.to(dtype) @ weight[part].to(dtype).T
+                if bias is not None:
+                    logits += bias[part].to(dtype)
+                candidates = torch.cat((best, transform_logits(logits, softcap, temperature)), -1)
+                best = candidates.topk(min(k, candidates.shape[1]), -1).values
+            logprob = best.log_softmax(-1)
+            found.append(-torch.xlogy(logprob.exp(), logprob.exp()).sum(-1))
     entropy = torch.cat(found) if found else flat.new_empty(0, dtype=dtype)
     return entropy.reshape(hidden.shape[:-1])

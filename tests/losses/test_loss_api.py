@@ -8,6 +8,8 @@ from torch.distributed.tensor import DTensor
 
 from dftcore import linear_cross_entropy, linear_token_logprobs
 from dftcore.errors import UserError
+from dftcore.losses.kl import Head, reference_kl
+from dftcore.losses.top_entropy import top_entropy
 
 CPU_BACKENDS = ["reference", "torch"]
 
@@ -201,6 +203,19 @@ def test_autocast_changes_nothing(make_problem, backend, dtype):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             loss = linear_cross_entropy(problem.hidden, problem.weight, problem.targets, backend=backend)
         results.append((loss, *torch.autograd.grad(loss, (problem.hidden, problem.weight))))
+    for under, plain in zip(*results, strict=True):
+        assert torch.equal(under, plain)
+
+
+def test_autocast_changes_neither_the_kl_nor_the_entropy_of_the_largest(make_problem):
+    problem = make_problem(rows=20, dim=32, vocab=300, dtype=torch.float32)
+    ones, other = torch.ones(20), problem.weight.detach().roll(1, 0)
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            kl, _ = reference_kl(problem.hidden, Head(problem.weight), problem.hidden.detach(), Head(other), ones)
+            gradients = torch.autograd.grad(kl, (problem.hidden, problem.weight))
+            results.append((kl, *gradients, top_entropy(problem.hidden.detach(), problem.weight.detach())))
     for under, plain in zip(*results, strict=True):
         assert torch.equal(under, plain)
 
