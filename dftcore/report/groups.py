@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dftcore.runs import Run
+from dftcore.training.options import ROUNDING_ONLY
 
-# Options that say where and how a run was made, not what was tried.
-_BOOKKEEPING = {"output", "resume", "save_every", "keep_checkpoints", "loss_backend", "micro_batch_size"}
+_LONGEST = 60  # characters of a label; a longer one leaves a figure no room
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def differing(runs: Sequence[Run]) -> list[str]:
     changed = [
         name
         for name in names
-        if name not in _BOOKKEEPING | {"objective_args"} and len({str(run.options.get(name)) for run in runs}) > 1
+        if name not in ROUNDING_ONLY | {"objective_args"} and len({str(run.options.get(name)) for run in runs}) > 1
     ]
     if "objective" not in changed and len({run.objective for run in runs}) > 1:
         changed.insert(0, "objective")
@@ -44,4 +44,7 @@ def groups(runs: Sequence[Run]) -> list[Group]:
     for run in runs:
         rest = [f"{name}={value(run, name)}" for name in names if name != "objective" and run.is_trained]
         labelled.setdefault(" ".join([run.objective, *rest]), []).append(run)
-    return [Group(label, tuple(members)) for label, members in labelled.items()]
+    return [
+        Group(label if len(label) <= _LONGEST else members[0].name[:_LONGEST], tuple(members))
+        for label, members in labelled.items()
+    ]

@@ -112,7 +112,7 @@ class TrainOptions:
 
 
 # Options that change nothing but rounding of what is learned; a run resumes only with all others the same.
-_ROUNDING_ONLY = {
+ROUNDING_ONLY = {
     "output",
     "save_every",
     "keep_checkpoints",
@@ -129,7 +129,7 @@ _ROUNDING_ONLY = {
 
 def fingerprint(options: TrainOptions) -> dict[str, Any]:
     """What a run must have in common with the one that it resumes."""
-    same = {key: value for key, value in flatten(options).items() if key not in _ROUNDING_ONLY}
+    same = {key: value for key, value in flatten(options).items() if key not in ROUNDING_ONLY}
     if options.run.normalization == "legacy-verl":
         same["micro_batch_size"] = options.run.micro_batch_size  # here it changes what is learned
     return same
