@@ -56,6 +56,9 @@ def test_every_checkpoint_of_a_finished_run_on_two_ranks(run, program, problems)
     assert drawn(run, 2) != drawn(run, 4)
     again = program("evaluate.py", **watched(run, problems))
     assert (again.status, again.out) == (0, ""), "nothing is left to do"
+    other = program("evaluate.py", **{**watched(run, problems), "samples": 3})
+    assert "--samples: the steps in" in other.refusal
+    assert "were evaluated with 2, now 3" in other.refusal
 
 
 def test_a_killed_watcher_goes_on_and_follows_the_run_to_its_end(run, program, problems, tmp_path):

@@ -3,6 +3,7 @@
 python evaluate.py --watch runs/dft --benchmarks math500 --samples 4
 
     <run>/watch/step-00000100/   the evaluation of that checkpoint: samples.jsonl, results.json, ...
+    <run>/watch/settings.json    how they are evaluated, the same for all
     <run>/watch/watch.json       accuracy of every step so far; watch.md its table, watch.png its picture
 
 A checkpoint that training removes before it was exported is passed over, and said so. A killed watcher goes on where it
@@ -27,7 +28,7 @@ from dftcore.evaluation.options import BenchmarkOptions, EvaluateOptions, Report
 from dftcore.evaluation.report import interval
 from dftcore.evaluation.run import evaluate_on, load_benchmarks
 from dftcore.files import check_writable, read_log, sweep, write_json, write_text
-from dftcore.options import option
+from dftcore.options import flatten, option
 from dftcore.sampling import PATIENCE, BackendOptions, SampledModelOptions, SamplingOptions, refuse_absent
 from dftcore.tables import markdown_table
 from dftcore.training.export import ExportOptions, export_checkpoint
@@ -62,7 +63,11 @@ def watch(options: WatchOptions, tell: Callable[[str], None]) -> None:
     questions = load_benchmarks(options.benchmarks)
     check_writable(output, "--output")
     refuse_absent(options.backend.backend)
+    settings = {name: value for name, value in flatten(options).items() if name not in vars(options.run)}
+    _refuse_other_settings(output, settings)
     with process_group(PATIENCE) as world:
+        if world.is_first:
+            write_json(output / "settings.json", settings)
         for step, model in _checkpoints(world, run, output, options.run.poll_seconds, tell):
             name = SampledModelOptions(**vars(options.backend), model=str(model))
             report = ReportOptions(output=_place(output, step))
@@ -70,6 +75,18 @@ def watch(options: WatchOptions, tell: Callable[[str], None]) -> None:
             if world.is_first:
                 shutil.rmtree(_place(output, step) / "model", ignore_errors=True)
                 tell(f"step {step}: {_report(output)}")
+
+
+def _refuse_other_settings(output: Path, settings: dict[str, Any]) -> None:
+    """Steps evaluated in different ways are never put in one picture."""
+    path = output / "settings.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else settings
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise UserError(
+                f"--{name.replace('_', '-')}: the steps in {output} were evaluated with {before.get(name)}, now"
+                f" {value}; restore it, or give another --output"
+            )
 
 
 def _checkpoints(
