@@ -101,7 +101,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.set_materialize_grads(False)  # else the other outputs' gradients are made, as zeros of their size
 
 
-def _gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    if grad is None:  # no gradient reaches the log-probabilities
+        return (None,) * 10
     hidden, weight, targets, bias, *saved = ctx.saved_tensors
     softcap, temperature, ignore_index, error_budget, *_rest = ctx.options
     need_hidden, need_weight, _targets, need_bias, *_rest = ctx.needs_input_grad

@@ -175,7 +175,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.options = options
 
 
-def _differentiate(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    if grad is None:  # no gradient reaches the log-probabilities
+        return (None,) * 9
     need_hidden, need_weight, _targets, need_bias, *_rest = ctx.needs_input_grad
     needed = [need_hidden, need_weight, need_bias]
     found = _backward(grad, *ctx.saved_tensors, *ctx.options, needed)
