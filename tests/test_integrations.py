@@ -124,9 +124,9 @@ def largest_tensor(model: Any, batch: dict[str, Tensor]) -> int:
 
 def test_no_tensor_of_tokens_times_vocabulary_is_made(tiny_model, monkeypatch):
     monkeypatch.setattr(scan, "SLICE_ELEMENTS", 4096)  # a slice is far smaller than these logits, as it is in earnest
-    tokens = torch.randint(3, VOCABULARY, (4, 128))
+    tokens = torch.randint(3, VOCABULARY, (10, 128))  # more than the square of the budget's histogram
     batch = {"input_ids": tokens, "labels": tokens}
-    logits = 4 * 127 * VOCABULARY
+    logits = 10 * 127 * VOCABULARY
     assert largest_tensor(load(tiny_model), batch) >= logits
     assert largest_tensor(fuse_loss(load(tiny_model)), batch) < logits // 2
 
