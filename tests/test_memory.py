@@ -34,6 +34,7 @@ def test_the_plan_is_within_15_percent_of_a_real_step(words):
     assert planned == pytest.approx(measured, rel=memory.ACCURACY)
 
 
+@pytest.mark.soak
 def test_the_plan_of_two_ranks_is_within_15_percent_of_a_real_step():
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, str(ROOT / "tests/measured_step.py"), json.dumps({"dtype": "bfloat16"})]

@@ -66,6 +66,7 @@ def job(tmp_path, tiny_model, problems):
     return submit
 
 
+@pytest.mark.soak
 def test_the_slurm_script_saves_and_requeues_at_the_signal_and_goes_on(job, tmp_path):
     run, log, requeued = tmp_path / "runs/dft", tmp_path / "job.log", tmp_path / "scontrol.log"
     batch = job()
