@@ -65,7 +65,7 @@ def test_every_objective_is_in_the_table():
 
 def test_the_commands_name_options_that_exist():
     """Every --option of the README's commands is one of the program's."""
-    from dftcore.evaluation import EvaluateOptions
+    from dftcore.evaluation import CompareOptions, EvaluateOptions, WatchOptions
     from dftcore.options import parse_options
     from dftcore.training import TrainOptions
 
@@ -75,5 +75,7 @@ def test_the_commands_name_options_that_exist():
     for line in lines:
         words = line.partition("#")[0].split()
         script = next(index for index, word in enumerate(words) if word.endswith(".py"))
-        options = TrainOptions if words[script] == "train.py" else EvaluateOptions
+        modes = {"--compare": CompareOptions, "--watch": WatchOptions}
+        mode = next((modes[word] for word in words if word in modes), EvaluateOptions)
+        options = TrainOptions if words[script] == "train.py" else mode
         parse_options(options, words[script + 1 :], words[script], "")
