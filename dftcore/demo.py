@@ -6,7 +6,6 @@ under the output directory; a second run reuses what is there and an interrupted
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from dftcore import launch
 from dftcore.data.batching import total_steps
 from dftcore.data.problems import Split, write_problems
 from dftcore.errors import UserError
-from dftcore.files import check_writable, read_log, write_json, write_text
+from dftcore.files import check_writable, read_json, read_log, write_json, write_text
 from dftcore.options import option
-from dftcore.tables import markdown_table
+from dftcore.tables import interval, markdown_table
 
 METHODS = ("sft", "dft")
 LEVELS = (1, 2)  # of the generated problems: within reach of a model of 135 million parameters
@@ -72,7 +71,7 @@ class Demo:
             half = self.output / method / f"step-{middle}"
             if not half.is_dir():
                 run = {"run": self.output / method, "step": middle, "output": half}
-                self._check("export", launch.verb("export", run))
+                launch.check("export", launch.verb("export", run))
             halfway = self.evaluate(half, f"{method}-step-{middle}", samples=1)
             results[method] = self.evaluate(self.output / method / "final", method, samples=2)
             scores[method] = [
@@ -125,14 +124,10 @@ class Demo:
                 seed=self.options.seed,
                 label_statistics=True,
             )
-        return json.loads((output / "results.json").read_text(encoding="utf-8"))
+        return read_json(output / "results.json")
 
     def launch(self, script: str, **options: Any) -> None:
-        self._check(script, launch.torchrun(script, self.ranks, options))
-
-    def _check(self, program: str, status: int) -> None:
-        if status != 0:
-            raise UserError(f"{program} ended with status {status}, see above; run the demo again to go on")
+        launch.check(script, launch.torchrun(script, self.ranks, options))
 
     def _write_problems(self) -> None:
         wanted: dict[Split, int] = {"train": self.options.examples, "test": self.options.questions}
@@ -148,7 +143,7 @@ class Demo:
         if not path.is_file():
             dtype = _faster_dtype() if self.options.dtype == "auto" else self.options.dtype
             write_json(path, {"options": now, "dtype": dtype, "ranks": launch.local_ranks(self.options.ranks)})
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         for name, value in now.items():
             if before["options"].get(name) != value:
                 raise UserError(
@@ -195,12 +190,12 @@ def _accuracy(result: dict[str, Any]) -> dict[str, float]:
 def _table(found: dict[str, dict[str, Any]]) -> str:
     rows = [("model", "accuracy", "95 % interval", "NLL", "mean p of labels", "not ended", "training")]
     for name, row in found.items():
-        score = row["accuracy"]
+        accuracy = row["accuracy"]
         rows.append(
             (
                 name.upper(),
-                f"{score['value']:.1%}",
-                f"{score['low']:.1%} to {score['high']:.1%}",
+                f"{accuracy['value']:.1%}",
+                interval(accuracy),
                 f"{row['nll']:.3f}",
                 f"{row['mean_prob']:.3f}",
                 f"{row['truncation_rate']:.0%}",

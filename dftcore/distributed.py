@@ -1,7 +1,7 @@
 """More than one process: the group, which rows of a tensor a rank holds, and what ranks tell each other.
 
-One path serves one process and many: a single process is a group of one, so FSDP2's mixed precision and gradient
-averaging are the same everywhere.
+One path serves one process and many: a single process is a group of one, so sums over ranks, checkpoints and FSDP2's
+mixed precision are the same everywhere.
 """
 
 from __future__ import annotations

@@ -85,6 +85,14 @@ def json_line(record: Any) -> str:
     return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file that this package wrote. Raises UserError when it was damaged since."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise UserError(f"{path} is damaged; restore it, or remove it to have it made again") from None
+
+
 def open_log(path: Path, records: Iterable[Any]) -> TextIO:
     """A log that holds `records` and takes more; what it held before, a torn last line included, is gone."""
     write_json_lines(path, records)

@@ -88,6 +88,12 @@ def call(arguments: Sequence[str], ranks: int) -> int:
     return status
 
 
+def check(program: str, status: int) -> None:
+    """Raise UserError for the exit status of a program that failed: it has said why itself."""
+    if status != 0:
+        raise UserError(f"{program} ended with status {status}, see above; run the same command again to go on")
+
+
 def local_ranks(wanted: int | None) -> int:
     """`wanted`, or one process a GPU, else two, else one on a single core."""
     import torch

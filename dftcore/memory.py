@@ -6,7 +6,7 @@
 What lives between steps follows from shapes: parameters, gradients and AdamW's two moments, sharded by rows. What a
 pass adds is traced: decoder layers run forward and backward on fake tensors, which have shapes and no memory, while
 every tensor alive is counted; so it follows the architecture, the attention in use, recomputation and frozen weights.
-FSDP2's buffers are those of `parallel.shard`. Three moments can be the peak of a pass:
+FSDP2's buffers are those of `parallel.shard`; a model that stays whole has none. Three moments can be a pass's peak:
 
     loss        the root group gathered, all activations, the loss's workspace and the head's gradient
     layer       the same activations, two layers gathered (one ahead), a layer's temporaries and its gradient, in the
@@ -34,6 +34,7 @@ from torch.utils._pytree import tree_leaves
 
 from dftcore.errors import UserError
 from dftcore.models import LanguageModelLoss
+from dftcore.parallel import stays_whole
 from dftcore.tables import markdown_table
 
 ACCURACY = 0.15  # the plan's, as the tests hold it to measured runs
@@ -49,11 +50,16 @@ class Job:
     tokens: int
     dtype: torch.dtype  # of the computation
     shards: int  # ranks that share one copy of the parameters
+    replicas: int = 1
     reshard: bool = True
     offload: bool = False
     loss_backend: str = "triton"
     error_budget: float | None = None
     anchored: bool = False  # a frozen model of the same shapes runs beside the trained one
+
+    @property
+    def ranks(self) -> int:
+        return self.shards * self.replicas
 
 
 @dataclass(frozen=True)
@@ -189,12 +195,14 @@ def foretell(module: LanguageModelLoss, traced: Trace, job: Job) -> Plan:
     gradients = sum(_shard_bytes(parameter, job.shards) for parameter in trained)
     of_layers = [_numel(layer.parameters()) for layer in module.layers]
     root = _numel(parameters) - sum(of_layers)
-    gathered = compute * (root + (sum(sorted(of_layers)[-2:]) if job.reshard else sum(of_layers)))
+    whole = stays_whole(parameters, job.ranks, job.dtype, job.offload)
+    gathered = 0 if whole else compute * (root + (sum(sorted(of_layers)[-2:]) if job.reshard else sum(of_layers)))
     layer_gradient = max(_numel(_trained(layer)) for layer in module.layers)
     root_gradient = _numel(trained) - sum(_numel(_trained(layer)) for layer in module.layers)
     head = module.language_model.get_output_embeddings().weight
     head_gradient = compute * head.numel() * head.requires_grad
-    on_the_way = compute + torch.float32.itemsize  # the unsharded gradient, and its copy that is reduced
+    # A gradient until it is added to the others; FSDP2's unsharded one, and its fp32 copy that is reduced.
+    on_the_way = compute if whole else compute + torch.float32.itemsize
     static = (kept, gradients, 2 * gradients)
     return Plan(
         *((0, 0, 0) if job.offload else static),
@@ -212,7 +220,8 @@ def _reference(parameters: Sequence[Tensor], root: int, head: Tensor, job: Job) 
     """Bytes of the frozen model in the compute type: its shards, its root group gathered, its hidden states."""
     compute = job.dtype.itemsize
     shards = 0 if job.offload else sum(_shard_rows(parameter, job.shards) for parameter in parameters)
-    return compute * (shards + root + job.rows * job.tokens * head.shape[1])
+    gathered = 0 if stays_whole((), job.ranks, job.dtype, job.offload) else root
+    return compute * (shards + gathered + job.rows * job.tokens * head.shape[1])
 
 
 def _loss_workspace(head: Tensor, job: Job) -> int:

@@ -139,15 +139,15 @@ def find_model(name: str, option: str = "--model", weights: bool = True) -> Path
         raise UserError(f"{option}: cannot download {name!r} from the Hub: {one_line(error, 200)}") from None
 
 
-def load_config(directory: Path) -> Any:
+def load_config(directory: Path, option: str = "--model") -> Any:
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:
-        raise UserError(f"--model: {directory}/config.json: {one_line(error)}") from None
+        raise UserError(f"{option}: {directory}/config.json: {one_line(error)}") from None
     if getattr(config, "quantization_config", None) is not None:
-        raise UserError(f"--model: {directory} holds quantized weights; give the unquantized model to train")
+        raise UserError(f"{option}: {directory} holds quantized weights; give the unquantized model to train")
     return config
 
 
@@ -178,7 +178,11 @@ def build(config: Any, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def load_weights(
-    module: LanguageModelLoss, directory: Path, device: torch.device, parameter_device: torch.device | None = None
+    module: LanguageModelLoss,
+    directory: Path,
+    device: torch.device,
+    parameter_device: torch.device | None = None,
+    option: str = "--model",
 ) -> None:
     """Materialize `module` on `device`; fill each parameter, or this rank's rows of it, from the safetensors files.
 
@@ -194,17 +198,17 @@ def load_weights(
         for name, buffer in part.named_buffers(recurse=False):
             setattr(part, name, buffer.to(device))
     with ExitStack() as stack:
-        index = _open_safetensors(directory, stack)
+        index = _open_safetensors(directory, stack, option)
         for own_name, parameter in model.named_parameters():
             if lora.is_adapter(own_name):
                 continue
             name = lora.base_name(own_name)
             if name not in index:
-                raise UserError(f"--model: {directory} has no tensor {name!r}; it is not a {type(model).__name__}")
+                raise UserError(f"{option}: {directory} has no tensor {name!r}; it is not a {type(model).__name__}")
             source = index[name].get_slice(name)
             if list(source.get_shape()) != list(parameter.shape):
                 raise UserError(
-                    f"--model: {directory}: tensor {name!r} has shape {source.get_shape()}, config.json says"
+                    f"{option}: {directory}: tensor {name!r} has shape {source.get_shape()}, config.json says"
                     f" {list(parameter.shape)}; the two do not belong together"
                 )
             start, stop = local_rows(parameter)
@@ -221,7 +225,7 @@ def stored_weights(directory: Path, names: Iterable[str]) -> Iterator[tuple[str,
             yield name, index[name].get_tensor(name)
 
 
-def _open_safetensors(directory: Path, stack: ExitStack) -> dict[str, Any]:
+def _open_safetensors(directory: Path, stack: ExitStack, option: str = "--model") -> dict[str, Any]:
     """name -> the open file that holds it."""
     files = sorted(directory.glob("*.safetensors"))
     listed = directory / "model.safetensors.index.json"
@@ -229,15 +233,15 @@ def _open_safetensors(directory: Path, stack: ExitStack) -> dict[str, Any]:
         try:
             files = [directory / name for name in sorted(set(json.loads(listed.read_text())["weight_map"].values()))]
         except (ValueError, KeyError, AttributeError, TypeError):
-            raise UserError(f"--model: {listed} is damaged; download the model again") from None
+            raise UserError(f"{option}: {listed} is damaged; download the model again") from None
     if not files:
-        raise UserError(f"--model: {directory} holds no .safetensors file; convert the weights to safetensors first")
+        raise UserError(f"{option}: {directory} holds no .safetensors file; convert the weights to safetensors first")
     index = {}
     for path in files:
         try:
             opened = stack.enter_context(safe_open(path, framework="pt"))
         except (SafetensorError, OSError) as error:
-            raise UserError(f"--model: {path} is missing or damaged ({error}); download the model again") from None
+            raise UserError(f"{option}: {path} is missing or damaged ({error}); download the model again") from None
         index.update(dict.fromkeys(opened.keys(), opened))
     return index
 

@@ -7,10 +7,12 @@ and the shards are held `replicas` times (HSDP): gathers stay within a replica, 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
@@ -55,18 +57,26 @@ def shard(
 
     The loss is the forward of `module`, so its head is gathered whole around the loss and reduce-scattered once.
     Parameters keep their type; compute is in `compute_dtype`, gradients are reduced in fp32. Layers are compiled and
-    recomputed in place, so parameters keep their names.
+    recomputed in place, so parameters keep their names. A model that `stays_whole` is left as it is.
     """
+    if options.activation_checkpointing:
+        recompute_activations(module)
+    if options.compile:
+        for layer in module.layers:
+            layer.compile()
+    if stays_whole(module.parameters(), world.size, compute_dtype, options.cpu_offload):
+        return
     policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     offload = CPUOffloadPolicy(pin_memory=world.device.type == "cuda") if options.cpu_offload else OffloadPolicy()
     mesh = _mesh(world)
-    if options.activation_checkpointing:
-        recompute_activations(module)
     for layer in module.layers:
-        if options.compile:
-            layer.compile()
         fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=options.reshard, offload_policy=offload)
     fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=offload)
+
+
+def stays_whole(parameters: Iterable[Tensor], ranks: int, compute_dtype: torch.dtype, offload: bool) -> bool:
+    """Whether one process holds all of it in the type it computes in: FSDP2 would only copy it back and forth."""
+    return ranks == 1 and not offload and all(parameter.dtype == compute_dtype for parameter in parameters)
 
 
 def recompute_activations(module: LanguageModelLoss) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
 from dftcore import models
@@ -55,14 +56,15 @@ class Reference:
         """Shard and fill a module of this model."""
         offload = ScaleOptions(cpu_offload=self.scale.cpu_offload)
         shard(module, world, self.dtype, offload)
-        models.load_weights(module, self.directory, world.device, parameter_device(world, offload))
+        place = parameter_device(world, offload)
+        models.load_weights(module, self.directory, world.device, place, "--reference")
         module.eval().requires_grad_(False)
 
 
 def find_reference(name: str, tokenizer: Any, config: Any, dtype: torch.dtype, scale: ScaleOptions) -> Reference:
     """The model that `--reference` names. Raises UserError unless it reads the same tokens as the one in training."""
     directory = models.find_model(name, "--reference")
-    found = models.load_config(directory)
+    found = models.load_config(directory, "--reference")
     if found.vocab_size != config.vocab_size:
         raise UserError(
             f"--reference: {name} has a vocabulary of {found.vocab_size}, the model in training one of"
@@ -147,4 +149,5 @@ class Anchor(models.LanguageModelLoss):
         return self._hidden(batch), self._head()
 
     def release(self) -> None:
-        self.reshard()  # type: ignore[operator]  # FSDPModule's
+        if isinstance(self, FSDPModule):
+            self.reshard()

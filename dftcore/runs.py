@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 
 from dftcore.errors import UserError
-from dftcore.files import read_log
+from dftcore.files import read_json, read_log
 
 EVALUATION = "eval"  # directory of a run where its final model's evaluation lies
 
@@ -61,10 +60,7 @@ def read_run(path: Path, option: str) -> Run:
     results: dict[str, Any] = {}
     found = (path / EVALUATION if "objective" in options else path) / "results.json"
     if found.is_file():
-        try:
-            results = dict(json.loads(found.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            raise UserError(f"{option}: {found} is damaged; remove it and evaluate again") from None
+        results = read_json(found)
     return Run(path, options, read_log(path / "metrics.jsonl"), read_log(path / "diagnostics.jsonl"), results)
 
 

@@ -29,14 +29,17 @@ from typing import Any
 import yaml
 
 from dftcore import launch
+from dftcore.data.sources import find_source
 from dftcore.errors import UserError, nearest, one_line
 from dftcore.evaluation import EvaluateOptions
-from dftcore.files import check_writable, write_json, write_text
+from dftcore.files import check_writable, read_json, write_json, write_text
 from dftcore.options import flatten, option, parse_options
 from dftcore.runs import EVALUATION, Run, read_config, read_run
-from dftcore.tables import markdown_table
+from dftcore.tables import markdown_table, score
 from dftcore.training import TrainOptions
 from dftcore.training.options import check, fingerprint
+
+_DATA = "data.json"  # of each run, a digest of the data that it was trained on
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,14 @@ def grid_points(
 def run_points(points: Sequence[Point], output: Path, ranks: int) -> None:
     """Train and evaluate what is missing; sweep.json and sweep.md tell after each run what there is."""
     failed = []
+    digests = read_json(output / _DATA) if (output / _DATA).is_file() else {}
     for number, point in enumerate(points, 1):
+        digest = find_source(str(point.train["data"]), str(point.train.get("split", "train"))).fingerprint()
+        if (point.path / "final").is_dir() and digests.get(point.path.name, digest) != digest:
+            failed.append(f"{point.path.name} (its data has changed since; remove the run to train it again)")
+            continue
+        digests[point.path.name] = digest
+        write_json(output / _DATA, digests)
         for stage, script, arguments in _missing(point):
             print(f"\n[{number}/{len(points)}] {stage} {point.path.name}", flush=True)
             status = launch.torchrun(script, ranks, arguments)
@@ -190,13 +200,12 @@ def _write_table(output: Path, points: Sequence[Point]) -> None:
     benchmarks = list(dict.fromkeys(name for record in records for name in record["accuracy"]))
     rows = [(*points[0].axes, "steps", "NLL", "mean p", *benchmarks)]
     for record in records:
-        scores = (record["accuracy"].get(name) for name in benchmarks)
         rows.append(
             (
                 *record["axes"].values(),
                 str(record["steps"]),
                 *("-" if record[name] is None else f"{record[name]:.3f}" for name in ("nll", "mean_prob")),
-                *(f"{s['value']:.1%} ({s['low']:.1%} to {s['high']:.1%})" if s else "-" for s in scores),
+                *(score(record["accuracy"].get(name)) for name in benchmarks),
             )
         )
     write_text(output / "sweep.md", markdown_table(rows) + "\n")

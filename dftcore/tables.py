@@ -1,6 +1,6 @@
 """Tables of text that read well on a terminal and render as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
@@ -10,3 +10,12 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def score(found: Mapping[str, float] | None) -> str:
+    """An accuracy with its interval (value, low, high, as shares of 1), or a dash where there is none."""
+    return f"{found['value']:.1%} ({interval(found)})" if found else "-"
+
+
+def interval(found: Mapping[str, float]) -> str:
+    return f"{found['low']:.1%} to {found['high']:.1%}"

@@ -6,7 +6,8 @@
 
 Different blocks add to the same row in any order; integer addition makes the sum the same every time. The unit comes
 from |dH_id| <= row_bound_i column_bound_d: row_bound = 2 |g_i| (1 - p_i) >= sum_v |G_iv|, column_bound = max_v |W_vd|,
-so that no sum leaves its field, with room for the roundings of 2^15 blocks; a unit is 2^-20 of the bound.
+so that no sum leaves its field. A unit is 2^-19 of the bound: a field holds twice that, for the rounding of each block
+and for logits that come out a little larger than in the forward, as those of other tile shapes can.
 """
 
 import triton

@@ -17,7 +17,7 @@ SHARE_SCALE = tl.constexpr(4096.0)  # shares are stored times this, so that fp16
 MASS_SLACK = tl.constexpr(0.0009765625)  # 2^-10: a log mass is stored that much of itself higher, over fp16's rounding
 MASS_LIMIT = tl.constexpr(60000.0)
 FIELD_BITS = tl.constexpr(21)  # three fixed-point numbers to a word of 64 bits
-FIELD_ONE = tl.constexpr(1032192.0)  # 2^20 - 2^14: a row's largest possible gradient; the rest is room for roundings
+FIELD_ONE = tl.constexpr(524288.0)  # 2^19, of 2^20: a row's largest possible gradient; see hidden_scatter
 ROUNDER = tl.constexpr(12582912.0)  # 1.5 * 2^23: adding it leaves a float's nearest integer in its low bits
 ROUNDER_BITS = tl.constexpr(0x4B400000)
 

@@ -55,7 +55,7 @@ def measure(world: World, *, dtype="float32", tied=False, rank=None, recompute=F
     if recompute:
         recompute_activations(plain)
     traced = memory.trace(plain, 1, TOKENS, compute, padded=False)
-    job = memory.Job(1, TOKENS, compute, world.shards, reshard, loss_backend="torch")
+    job = memory.Job(1, TOKENS, compute, world.shards, reshard=reshard, loss_backend="torch")
     return live.peak, memory.foretell(build(tied, rank, compute), traced, job).peak
 
 

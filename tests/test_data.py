@@ -78,9 +78,11 @@ def test_line_separators_inside_a_string_do_not_end_a_row(tokenizer, tmp_path):
     assert find_source(str(tmp_path / "rows.jsonl")).rows() == [row]
 
 
-def test_a_mistyped_split_of_a_directory_is_refused(problems):
+def test_a_mistyped_split_is_refused(problems):
     with pytest.raises(UserError, match="did you mean train"):
         find_source(str(problems), "trian")
+    with pytest.raises(UserError, match=r"--split: .* is one file, without splits; leave --split trian out"):
+        find_source(str(problems / "train.jsonl"), "trian")
 
 
 def test_a_template_without_an_end_token_gets_one(tmp_path):

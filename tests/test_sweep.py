@@ -56,6 +56,18 @@ def test_a_sweep_runs_what_is_missing_and_only_that(program, plan, tmp_path):
     assert "the plan says" in refusal
 
 
+def test_a_run_of_other_data_under_the_same_name_is_told(program, plan, problems, tiny_model, tmp_path):
+    data = tmp_path / "rows.jsonl"
+    data.write_bytes((problems / "train.jsonl").read_bytes())
+    train = {"model": str(tiny_model), "data": str(data), "max_steps": 1, "batch_size": 4, "dtype": "float32"}
+    sections = {"train": train, "grid": {"objective": ["dft"]}, "evaluate": None}
+    assert program("sweep", **plan(**sections)).status == 0
+    data.write_bytes((problems / "test.jsonl").read_bytes())
+    done = program("sweep", **plan(**sections))
+    assert done.status == 1
+    assert "objective=dft (its data has changed since; remove the run to train it again)" in done.err
+
+
 def test_a_run_that_fails_is_named_and_the_others_are_done(program, plan, tiny_model, tmp_path):
     sections = {"grid": {"model": [str(tmp_path / "absent"), str(tiny_model)]}, "evaluate": None}
     done = program("sweep", **plan(**sections))

@@ -104,7 +104,8 @@ def test_a_checkpoint_that_training_removes_meanwhile_is_passed_over(run, monkey
         export(options)
 
     monkeypatch.setattr(watching, "export_checkpoint", removed)
-    step, model = watching._wait(run, run / "watch", 0.01, said.append)
+    options = watching.WatchedOptions(run, poll_seconds=0.01)
+    step, model = watching._wait(options, run / "watch", said.append)
     assert (step, model) == (4, run / "watch/step-00000004/model")
     assert said == ["step 2: removed by training before it was read; --keep-checkpoints keeps more of them"]
     assert not (run / "watch/step-00000002").exists()
@@ -118,3 +119,13 @@ def test_a_damaged_checkpoint_is_named_not_passed_over(run, program, problems):
 
 def test_a_directory_without_a_run_is_refused(program, problems, tmp_path):
     assert "holds no config.yaml" in program("evaluate.py", **watched(tmp_path, problems)).refusal
+
+
+def test_a_watcher_ends_when_nothing_comes(run, program, problems):
+    shutil.rmtree(run / "final")  # training died before its end
+    done = program("evaluate.py", **watched(run, problems), idle_minutes=0.001)
+    assert done.status == 0, done.err
+    assert "no new checkpoint for 0.001 minutes" in done.out
+    assert (run / "watch/step-00000004/results.json").is_file()
+    (run / "watch/settings.json").write_text("{")
+    assert "settings.json is damaged" in program("evaluate.py", **watched(run, problems)).refusal

@@ -19,6 +19,7 @@ from typing import Any
 from dftcore.errors import UserError, nearest, one_line
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
+_SPLITS = {"train", "test", "validation", "valid", "dev"}  # usual names
 Row = dict[str, Any]
 
 
@@ -51,6 +52,8 @@ def find_source(data: str, split: str = "train", option: str = "--data") -> Sour
     if path.is_file():
         if path.suffix not in SUFFIXES:
             raise UserError(f"{option}: {data} is not one of {', '.join(SUFFIXES)}")
+        if split not in _SPLITS:
+            raise UserError(f"--split: {data} is one file, without splits; leave --split {split} out")
         return Source(data, (path,), split)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
@@ -58,7 +61,7 @@ def find_source(data: str, split: str = "train", option: str = "--data") -> Sour
         named = [file for file in files if splits[file] == split]
         if not files:
             raise UserError(f"{option}: the directory {data} holds no {', '.join(SUFFIXES)} file")
-        if not named and set(splits.values()) & {"train", "test", "validation", "valid", "dev"}:
+        if not named and _SPLITS.intersection(splits.values()):
             raise UserError(f"--split: {data} holds no {split!r} file{nearest(split, set(splits.values()))}")
         return Source(data, tuple(named or files), split)
     if path.suffix in SUFFIXES or data.startswith((".", "/", "~")) or data.count("/") != 1:

@@ -18,7 +18,7 @@ from dftcore.evaluation import pictures
 from dftcore.files import check_writable, read_log, write_json, write_text
 from dftcore.options import option
 from dftcore.statistics import Estimate, average_accuracy, bootstrap_mean
-from dftcore.tables import markdown_table
+from dftcore.tables import markdown_table, score
 
 FEWEST = 10  # questions; a bootstrap of fewer says nothing of how far they vary
 
@@ -157,7 +157,7 @@ def _accuracies(found: Mapping[str, Verdicts]) -> str:
         cells = []
         for name in benchmarks:
             accuracy = average_accuracy(list(verdicts[name].values())) if name in verdicts else None
-            cells.append(f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})" if accuracy else "")
+            cells.append(score(asdict(accuracy) if accuracy else None))
         rows.append([run, *cells])
     return markdown_table(rows)
 

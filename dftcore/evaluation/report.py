@@ -8,7 +8,7 @@ from typing import Any
 from dftcore import plots
 from dftcore.evaluation import pictures
 from dftcore.files import write_json, write_text
-from dftcore.tables import markdown_table
+from dftcore.tables import interval, markdown_table
 
 
 def write_report(output: Path, results: dict[str, Any]) -> None:
@@ -65,10 +65,6 @@ def _samples(results: dict[str, Any]) -> str:
         shown = [f"{found[key]:.1%}" for key in rates.values()]
         rows.append([name, *shown, f"{found['mean_tokens']:.0f}", f"{found['tokens_per_second']:.0f}"])
     return markdown_table(rows)
-
-
-def interval(found: dict[str, Any]) -> str:
-    return f"{found['low']:.1%} to {found['high']:.1%}"
 
 
 def shared_sizes(benchmarks: dict[str, Any]) -> list[int]:

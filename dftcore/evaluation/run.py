@@ -7,7 +7,6 @@ results.md       its tables           results.png    the same as a picture, wher
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from dftcore.errors import UserError
 from dftcore.evaluation.options import BenchmarkOptions, EvaluateOptions
 from dftcore.evaluation.report import write_report
 from dftcore.evaluation.summary import summarise
-from dftcore.files import check_writable, write_json_lines
+from dftcore.files import check_writable, read_json, write_json_lines
 from dftcore.grading import check_batch, locate_answer
 from dftcore.options import flatten
 from dftcore.questions import Question, load_questions
@@ -125,4 +124,4 @@ def grade(records: Sequence[dict[str, Any]], golds: Sequence[str]) -> None:
 
 
 def _measured_before(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")).get("label_statistics", {}) if path.is_file() else {}
+    return read_json(path).get("label_statistics", {}) if path.is_file() else {}

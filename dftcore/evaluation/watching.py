@@ -12,7 +12,6 @@ stopped when the same command is given again.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,12 +24,11 @@ from dftcore.distributed import World, process_group
 from dftcore.errors import UserError
 from dftcore.evaluation import pictures
 from dftcore.evaluation.options import BenchmarkOptions, EvaluateOptions, ReportOptions
-from dftcore.evaluation.report import interval
 from dftcore.evaluation.run import evaluate_on, load_benchmarks
-from dftcore.files import check_writable, read_log, sweep, write_json, write_text
+from dftcore.files import check_writable, read_json, read_log, sweep, write_json, write_text
 from dftcore.options import flatten, option
 from dftcore.sampling import PATIENCE, BackendOptions, SampledModelOptions, SamplingOptions, refuse_absent
-from dftcore.tables import markdown_table
+from dftcore.tables import markdown_table, score
 from dftcore.training.export import ExportOptions, export_checkpoint
 
 _END = "end"
@@ -41,6 +39,9 @@ class WatchedOptions:
     watch: Path = option(help="run directory of train.py; each of its checkpoints is evaluated")
     output: Path | None = option(None, "directory of the evaluations; none: watch/ in the run directory")
     poll_seconds: float = option(15.0, "between two looks for a new checkpoint", above=0)
+    idle_minutes: float | None = option(
+        None, "end after so long without a new checkpoint, as when training died; none: wait for its end", above=0
+    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def watch(options: WatchOptions, tell: Callable[[str], None]) -> None:
     with process_group(PATIENCE) as world:
         if world.is_first:
             write_json(output / "settings.json", settings)
-        for step, model in _checkpoints(world, run, output, options.run.poll_seconds, tell):
+        for step, model in _checkpoints(world, options.run, output, tell):
             name = SampledModelOptions(**vars(options.backend), model=str(model))
             report = ReportOptions(output=_place(output, step))
             evaluate_on(world, EvaluateOptions(name, options.benchmarks, options.sampling, report), questions)
@@ -80,7 +81,7 @@ def watch(options: WatchOptions, tell: Callable[[str], None]) -> None:
 def _refuse_other_settings(output: Path, settings: dict[str, Any]) -> None:
     """Steps evaluated in different ways are never put in one picture."""
     path = output / "settings.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else settings
+    before = read_json(path) if path.is_file() else settings
     for name, value in settings.items():
         if before.get(name) != value:
             raise UserError(
@@ -90,12 +91,12 @@ def _refuse_other_settings(output: Path, settings: dict[str, Any]) -> None:
 
 
 def _checkpoints(
-    world: World, run: Path, output: Path, seconds: float, tell: Callable[[str], None]
+    world: World, options: WatchedOptions, output: Path, tell: Callable[[str], None]
 ) -> Iterator[tuple[int, Path]]:
     """Steps to evaluate and the model of each, the same on all ranks: the first one looks, the others are told."""
     for number in range(1 << 62):
         if world.is_first:
-            found = _wait(run, output, seconds, tell)
+            found = _wait(options, output, tell)
             world.store.set(f"watch {number}", _END if found is None else f"{found[0]} {found[1]}")
         told = world.store.get(f"watch {number}").decode()
         if told == _END:
@@ -104,8 +105,9 @@ def _checkpoints(
         yield int(step), Path(model)
 
 
-def _wait(run: Path, output: Path, seconds: float, tell: Callable[[str], None]) -> tuple[int, Path] | None:
-    """The oldest checkpoint without results, exported; None when the run is complete and has them all."""
+def _wait(options: WatchedOptions, output: Path, tell: Callable[[str], None]) -> tuple[int, Path] | None:
+    """The oldest checkpoint without results, exported; None when the run is complete and has them all, or idle."""
+    run, began = options.watch, time.monotonic()
     gone: set[int] = set()
     while True:
         complete = (run / "final" / "config.json").is_file()  # looked at before the checkpoints: it is written last
@@ -120,7 +122,10 @@ def _wait(run: Path, output: Path, seconds: float, tell: Callable[[str], None]) 
         if complete:
             last = max((record["step"] for record in read_log(run / "metrics.jsonl")), default=0)
             return None if (_place(output, last) / "results.json").is_file() else (last, run / "final")
-        time.sleep(seconds)
+        if options.idle_minutes and time.monotonic() - began > 60 * options.idle_minutes:
+            tell(f"no new checkpoint for {options.idle_minutes:g} minutes; the same command goes on with later ones")
+            return None
+        time.sleep(options.poll_seconds)
 
 
 def _export(run: Path, source: Path, step: int, place: Path) -> Path | None:
@@ -144,7 +149,7 @@ def _report(output: Path) -> str:
     """watch.json, .md and .png from the results of all steps; a line on the newest."""
     points = []
     for path in sorted(output.glob("step-*/results.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        found = read_json(path)["benchmarks"]
         points.append({"step": int(path.parent.name.removeprefix("step-")), "benchmarks": found})
     names = list(dict.fromkeys(name for point in points for name in point["benchmarks"]))
     rows = [["step", *names], *([str(point["step"]), *_cells(point["benchmarks"], names)] for point in points)]
@@ -156,8 +161,7 @@ def _report(output: Path) -> str:
 
 
 def _cells(benchmarks: dict[str, Any], names: list[str]) -> list[str]:
-    shown = {name: f"{found['value']:.1%} ({interval(found)})" for name, found in benchmarks.items()}
-    return [shown.get(name, "") for name in names]
+    return [score(benchmarks.get(name)) for name in names]
 
 
 def _place(output: Path, step: int) -> Path:

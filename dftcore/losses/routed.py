@@ -137,10 +137,12 @@ def _backward(
         routes = route(upstream, logp, log_mass[: rows.shape[0]], target, weight.shape[0], error_budget)
         narrow = error_budget > 0.0 and pays(hidden, weight)
         grads = _Gradients(states, weight, bias, lse.dtype, needed, routes.share, narrow)
+        gathered, logits = _Buffer(states.dtype, states.device), _Buffer(lse.dtype, states.device)
         for columns, row, hit, hit_column in blocks(routes.keep, target, weight.shape[0]):
             grads.begin(columns)
-            chosen = states.index_select(0, row)
-            z = transform.logits(chosen.to(lse.dtype), grads.block, grads.block_bias)
+            chosen = torch.index_select(states, 0, row, out=gathered.shaped(row.shape[0], states.shape[1]))
+            out = logits.shaped(row.shape[0], columns.stop - columns.start)
+            z = transform.logits(chosen.to(lse.dtype), grads.block, grads.block_bias, out)
             slope = transform.cap_slope(z) if softcap is not None else None
             dz = z.sub_(lse[rows[row]].unsqueeze(-1)).exp_().neg_()
             dz[hit, hit_column] = -torch.expm1(logp[row[hit]])  # 1 - p without cancellation near p = 1
@@ -188,6 +190,18 @@ def _differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | Non
 _forward.register_autograd(_differentiate, setup_context=_save)
 
 
+class _Buffer:
+    """Memory for one matrix after another: on a CPU, fresh pages for each would cost a tenth of the backward."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.flat = torch.empty(0, dtype=dtype, device=device)
+
+    def shaped(self, rows: int, columns: int) -> Tensor:
+        if self.flat.numel() < rows * columns:
+            self.flat = self.flat.new_empty(rows * columns)
+        return self.flat[: rows * columns].view(rows, columns)
+
+
 class _Gradients:
     """dH, dW and dbias of the n valid rows; each block of dW has one owner and is rounded once, dH is summed in fp32.
 
@@ -205,6 +219,7 @@ class _Gradients:
         self.hidden = hidden.new_zeros(hidden.shape, dtype=dtype) if need_hidden else None
         self.grad_weight = weight.new_empty(weight.shape) if need_weight else None
         self.grad_bias = bias.new_empty(bias.shape) if bias is not None and need_bias else None
+        self.product = _Buffer(hidden.dtype if narrow else dtype, hidden.device)
         self.weight_sums: list[Tensor] = []
         self.spread: Tensor | None = None
         if share is not None and need_weight:
@@ -229,14 +244,17 @@ class _Gradients:
         else:
             states, block = states.to(self.dtype), self.block
         if self.hidden is not None:
-            self.hidden.index_add_(0, row, (dz @ block).to(self.dtype))
+            product = torch.mm(dz, block, out=self.product.shaped(row.shape[0], states.shape[1]))
+            self.hidden.index_add_(0, row, product.to(self.dtype))
         if self.grad_weight is not None:
+            whole = self.grad_weight[self.columns]
+            out = whole if whole.dtype == dz.dtype else None
             if self.spread is None:
-                self.grad_weight[self.columns] = dz.T @ states
+                found = torch.mm(dz.T, states, out=out)
             else:
-                self.grad_weight[self.columns] = torch.addmm(
-                    self.spread[self.index].to(dz.dtype), dz.T, states, beta=-1.0
-                )
+                found = torch.addmm(self.spread[self.index].to(dz.dtype), dz.T, states, beta=-1.0, out=out)
+            if out is None:
+                whole.copy_(found)
 
     def finish(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         if self.hidden is not None and self.weight_sums and self.share is not None:

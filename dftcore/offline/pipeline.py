@@ -74,12 +74,12 @@ def pipeline(options: PipelineOptions) -> None:
         evaluated = flatten(checked(EvaluateOptions, base, options.plan, "evaluate"))
     ranks = launch.local_ranks(options.ranks)
     _say("sample responses")
-    _check("sample", launch.verb("sample", sampling, ranks))
+    launch.check("sample", launch.verb("sample", sampling, ranks))
     _say("verify them")  # always: it is quick, and the same responses give the same data
-    _check("verify", launch.verb("verify", verifying))
+    launch.check("verify", launch.verb("verify", verifying))
     if base and not is_evaluated(output / "base", evaluated):
         _say("evaluate the start model")
-        _check("evaluate.py", launch.torchrun("evaluate.py", ranks, base))
+        launch.check("evaluate.py", launch.torchrun("evaluate.py", ranks, base))
     run_points(points, output / "runs", ranks)
     described = [output / "base"] if base else []
     write_report(ReportOptions((*described, output / "runs"), output / "report.html"))
@@ -87,11 +87,6 @@ def pipeline(options: PipelineOptions) -> None:
 
 def _say(stage: str) -> None:
     print(f"\n[{stage}]", flush=True)
-
-
-def _check(program: str, status: int) -> None:
-    if status != 0:
-        raise UserError(f"{program} ended with status {status}, see above; run the same command again to go on")
 
 
 def _refuse_data(plan: Mapping[str, Any], file: Path) -> None:

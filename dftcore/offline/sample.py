@@ -6,7 +6,6 @@ samples.jsonl     one line a response, keyed (dataset, id, sample); see dftcore.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from dftcore import models
 from dftcore.data import sources
+from dftcore.data.documents import Selection
 from dftcore.distributed import barrier, process_group
 from dftcore.errors import UserError
 from dftcore.files import check_writable, write_json_lines
@@ -85,9 +85,7 @@ def _questions(options: QuestionOptions, seed: int) -> tuple[list[Question], dic
     """The questions whose answer is known, and the level of each that has one."""
     columns = sources.parse_columns(options.columns)
     rows = sources.find_source(options.data, options.split).rows()
-    order = list(range(len(rows)))
-    if options.max_questions is not None:
-        order = sorted(random.Random(seed).sample(order, min(options.max_questions, len(order))))
+    order = Selection(options.max_questions, seed=seed).rows(len(rows)).tolist()
     found, levels = [], {}
     for number in order:
         row = rows[number]

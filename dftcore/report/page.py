@@ -15,6 +15,7 @@ from dftcore.options import option
 from dftcore.report import figures
 from dftcore.report.groups import Group, differing, groups, value
 from dftcore.runs import Run, read_run
+from dftcore.tables import score
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 1320px; padding: 0 1.5rem; }
@@ -114,8 +115,7 @@ def _run_rows(runs: Sequence[Run]) -> list[list[str]]:
     for run in runs:
         first, last = (run.metrics[0], run.metrics[-1]) if run.metrics else ({}, {})
         norms = [record.get("grad_norm") for record in run.metrics]
-        clip = float(run.options.get("clip", float("inf")))
-        clipped = sum(norm is not None and norm > clip for norm in norms)
+        clipped = sum(bool(record.get("clipped")) for record in run.metrics)
         seconds = sum(record["seconds"] for record in run.metrics)
         rows.append(
             [
@@ -136,8 +136,7 @@ def _run_rows(runs: Sequence[Run]) -> list[list[str]]:
 def _accuracy_rows(runs: Sequence[Run], benchmarks: Sequence[str]) -> list[list[str]]:
     rows = [["run", *benchmarks]]
     for run in runs:
-        found = (run.accuracies.get(name) for name in benchmarks)
-        rows.append([run.name, *(f"{a['value']:.1%} ({a['low']:.1%} to {a['high']:.1%})" if a else "-" for a in found)])
+        rows.append([run.name, *(score(run.accuracies.get(name)) for name in benchmarks)])
     return rows
 
 

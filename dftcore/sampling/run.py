@@ -35,6 +35,7 @@ from dftcore.errors import UserError
 from dftcore.files import json_line, open_log, read_log, set_aside, write_json_lines, write_text
 from dftcore.options import option
 from dftcore.questions import Question
+from dftcore.runs import read_config
 from dftcore.sampling.backends import BATCH_SIZES, Backend, load_sampler, refuse_absent
 from dftcore.sampling.interface import Decoding, Generation, Request, Sampler, sample_seed
 from dftcore.sampling.prompts import Prompt, PromptName, load_tokenizer_and_prompt, stop_rule
@@ -240,10 +241,7 @@ def refuse_other_settings(output: Path, settings: dict[str, Any]) -> None:
     path = output / "config.yaml"
     if not path.is_file():
         return
-    try:
-        before = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, TypeError, ValueError):
-        raise UserError(f"--output: {path} is damaged; choose another --output or give --no-resume") from None
+    before = read_config(path, "--output")
     changed = [name for name in _DRAWN_BY if before.get(name) != settings[name]]
     if changed:
         name = changed[0]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from dftcore import checkpoint, lora, models
@@ -22,6 +21,7 @@ from dftcore.errors import UserError
 from dftcore.files import replacing, write_json
 from dftcore.lora import LoraOptions
 from dftcore.options import option
+from dftcore.runs import read_config
 from dftcore.tensorfiles import write_tensors
 
 FILE_BYTES = 2_000_000_000
@@ -134,11 +134,11 @@ def export_checkpoint(options: ExportOptions) -> None:
         raise UserError(f"--step: {options.run} has no checkpoint of step {step}; there are {sorted(found)}")
     if options.output.exists():
         raise UserError(f"--output: {options.output} exists already; nothing is overwritten, choose another directory")
+    before = read_config(options.run / "config.yaml", "--run")
     try:
-        before = yaml.safe_load((options.run / "config.yaml").read_text(encoding="utf-8"))
         name, template = before["model"], before["chat_template"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        raise UserError(f"--run: {options.run}/config.yaml is missing or damaged") from None
+    except KeyError as error:
+        raise UserError(f"--run: {options.run}/config.yaml is damaged: it has no {error}") from None
     directory = models.find_model(name)
     tokenizer = chat.load_tokenizer(str(directory), template)
     weights = ((name.removeprefix("language_model."), tensor) for name, tensor in checkpoint.parameters(found[step]))

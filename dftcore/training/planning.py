@@ -94,6 +94,7 @@ class _Planner:
             tokens,
             dtype,
             ranks // scale.replicas,
+            scale.replicas,
             scale.reshard,
             scale.cpu_offload,
             backend,

@@ -1,0 +1,327 @@
+"""The family side by side on one problem set: what each objective makes of the same start model.
+
+    python benchmarks/study.py                                     generated word problems, SmolLM2-135M-Instruct
+    python benchmarks/study.py --full                              at full size, meant for a GPU
+    python benchmarks/study.py --train FILE --test FILE            other data with problem and solution, such as GSM8K
+    python benchmarks/study.py --warm-steps 0                      from the model as it is
+
+1. start: a few steps of SFT on the first part of the training data, so that a model too small to solve anything solves
+   something; the pre-flight reads the rest with it.
+2. sft, dft, iw_sft and threshold learn the solutions of the rest; rft and dpo the start's own verified responses to the
+   same problems. All with several seeds, which move the order of training and the sampled answers.
+3. sft and dft on a grid of learning rate and batch size.
+
+Accuracy is over all seeds: for each question the share of right samples, its interval by Wilson over questions, its
+difference from SFT by paired bootstrap over questions. What another start or other training data would give is not in
+it. The label probabilities are those of the held-out solutions. What is done is kept in --output: the same command goes
+on. Writes results/<name>.{json,md,png}, and report.html beside the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from harness import environment, save, table
+
+from dftcore import launch, plots
+from dftcore.data.documents import Selection
+from dftcore.data.problems import write_problems
+from dftcore.data.sources import find_source
+from dftcore.evaluation.comparison import differences, verdict
+from dftcore.files import read_json, read_log, write_json_lines, write_text
+from dftcore.pretrained import smollm2
+from dftcore.statistics import average_accuracy
+from dftcore.tables import score
+
+LEARNED = ("sft", "dft", "iw_sft", "threshold q=0.2")  # from given solutions; rft and dpo from the start's own
+LEVELS = (1, 2)
+SMALL = {"warm": 128, "examples": 192, "questions": 64, "batch": 16, "samples": 2, "responses": 4, "tokens": 96}
+FULL = {"warm": 512, "examples": 8192, "questions": 512, "batch": 64, "samples": 8, "responses": 8, "tokens": 256}
+GRID = {"lr": [5e-5, 2e-4], "batch_size": [8, 16]}
+COLUMNS = {
+    "method": "method",
+    "accuracy": "accuracy, 95 % interval",
+    "seeds": "by seed",
+    "difference": "minus sft, points",
+    "nll": "NLL",
+    "mean_prob": "mean p",
+    "below": "labels with p < 0.01",
+    "not_ended": "not ended",
+    "seconds": "training s",
+}
+
+
+class Study:
+    """The stages in order, each left alone when it is done."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.output = options, options.output
+        self.size = FULL if options.full else SMALL
+        self.model = options.model or smollm2()
+        self.cuda = torch.cuda.is_available()
+        self.ranks = launch.local_ranks(options.ranks)
+
+    def run(self) -> dict[str, Any]:
+        self._data()
+        self.start = self._warm() if self.options.warm_steps else self.model
+        foretold = self._preflight()
+        seeds = list(range(self.options.seeds))
+        train = {**self._training(), "data": self.output / "train.jsonl"}
+        self._sweep("learned", train, {"objective": list(LEARNED), "seed": seeds})
+        self._pipeline(seeds)
+        pairs = {**train, "data": self.output / "offline/samples/pairs.jsonl", "lr": 5e-6, "epochs": 2}
+        self._sweep("pairs", pairs, {"objective": ["dpo beta=0.1"], "seed": seeds})
+        if self.options.grid:
+            self._sweep("grid", train, {"objective": ["sft", "dft"], **GRID}, samples=1)
+        runs = ("offline/base", "learned", "offline/runs", "pairs", "grid")
+        words = [str(self.output / name) for name in runs if (self.output / name).is_dir()]
+        launch.check("report", launch.call(["-m", "dftcore", "report", *words, "--output", str(self.report)], 1))
+        return {"foretold": foretold, **self._outcome()}
+
+    @property
+    def report(self) -> Path:
+        return self.output / "report.html"
+
+    def _data(self) -> None:
+        """warm.jsonl, train.jsonl and test.jsonl, drawn from the given files or generated."""
+        warm, wanted = self.size["warm"], self.size["warm"] + self.size["examples"]
+        if (self.output / "test.jsonl").is_file():
+            return
+        self.output.mkdir(parents=True, exist_ok=True)
+        if self.options.train:
+            rows = _drawn(self.options.train, wanted)
+            write_json_lines(self.output / "test.jsonl.part", _drawn(self.options.test, self.size["questions"]))
+        else:
+            write_problems(self.output / "rows.jsonl", "train", wanted, LEVELS, 0)
+            rows = read_log(self.output / "rows.jsonl")
+            write_problems(self.output / "test.jsonl.part", "test", self.size["questions"], LEVELS, 0)
+        write_json_lines(self.output / "warm.jsonl", rows[:warm])
+        write_json_lines(self.output / "train.jsonl", rows[warm:])
+        (self.output / "test.jsonl.part").rename(self.output / "test.jsonl")
+
+    def _training(self) -> dict[str, Any]:
+        return {
+            "model": self.start,
+            "batch_size": self.size["batch"],
+            "micro_batch_size": 8,
+            "max_length": 256 if not self.options.full else 1024,
+            "lr": 1e-4,
+            "dtype": self.options.dtype,
+            "packing": self.cuda,  # without a variable-length attention kernel short rows beat one long masked row
+            "reshard": False,
+            "save_every": 0,
+            "preflight": False,  # once for all
+        }
+
+    def _evaluation(self, samples: int | None = None) -> dict[str, Any]:
+        return {
+            "benchmarks": str(self.output / "test.jsonl"),
+            "samples": samples or self.size["samples"],
+            "prompt": "problem",
+            "max_new_tokens": self.size["tokens"],
+            "sampling_batch_size": 32 if not self.cuda else 256,
+            "dtype": self.options.dtype,
+            "label_statistics": True,
+        }
+
+    def _warm(self) -> Path:
+        self.start = self.model
+        output = self.output / "start"
+        options = {**self._training(), "objective": "sft", "data": self.output / "warm.jsonl", "output": output}
+        if not (output / "final").is_dir():
+            steps = {"max_steps": self.options.warm_steps, "epochs": 100}
+            launch.check("train.py", launch.torchrun("train.py", self.ranks, options | steps))
+        return output / "final"
+
+    def _preflight(self) -> dict[str, Any]:
+        path = self.output / "preflight.json"
+        if not path.is_file():
+            options = {"model": self.start, "data": self.output / "train.jsonl", "dtype": self.options.dtype}
+            launch.check("preflight", launch.verb("preflight", {**options, "output": path}, self.ranks))
+        return read_json(path)
+
+    def _sweep(self, name: str, train: dict[str, Any], grid: dict[str, Any], samples: int | None = None) -> None:
+        plan = {"train": train, "grid": grid, "evaluate": self._evaluation(samples)}
+        options = {"plan": self._plan(name, plan), "output": self.output / name, "ranks": self.ranks}
+        launch.check("sweep", launch.verb("sweep", options))
+
+    def _pipeline(self, seeds: list[int]) -> None:
+        """The start's own responses, verified; it is evaluated here too."""
+        sampling = {**self._evaluation(self.size["responses"]), "data": str(self.output / "train.jsonl")}
+        for name in ("benchmarks", "label_statistics"):
+            del sampling[name]
+        plan = {
+            "sample": {**sampling, "model": self.start},
+            "train": self._training(),
+            "grid": {"objective": ["rft"], "seed": seeds},
+            "evaluate": self._evaluation(),
+        }
+        options = {"plan": self._plan("offline", plan), "output": self.output / "offline", "ranks": self.ranks}
+        launch.check("pipeline", launch.verb("pipeline", options))
+
+    def _plan(self, name: str, plan: dict[str, Any]) -> Path:
+        path = self.output / f"{name}.yaml"
+        write_text(path, yaml.safe_dump(json.loads(json.dumps(plan, default=str)), sort_keys=False))
+        return path
+
+    def _outcome(self) -> dict[str, Any]:
+        """A row a method, over its seeds."""
+        seeds = range(self.options.seeds)
+        places = {"start": [self.output / "offline/base"]}
+        groups = {**dict.fromkeys(LEARNED, "learned"), "rft": "offline/runs", "dpo beta=0.1": "pairs"}
+        for method, group in groups.items():
+            name = method.replace(" ", "-")
+            places[method] = [self.output / group / f"objective={name}_seed={seed}" for seed in seeds]
+        pooled = {method: self._pooled(method, paths) for method, paths in places.items()}
+        pairs = [(method, "sft") for method in pooled if method != "sft"]
+        verdicts, compared = differences(pooled, pairs)
+        apart = {row["first"]: row for row in compared}
+        rows = []
+        for method, paths in places.items():
+            results = [read_json(_evaluation_of(path) / "results.json") for path in paths]
+            found = [result["benchmarks"]["test"] for result in results]
+            labels = [result["label_statistics"] for result in results]
+            (answers,) = verdicts[method].values()
+            records = [record for path in paths for record in read_log(path / "metrics.jsonl")]
+            rows.append(
+                {
+                    "method": method,
+                    **vars(average_accuracy(list(answers.values()))),
+                    "by_seed": [one["value"] for one in found],
+                    "minus_sft": apart.get(method),
+                    "nll": _mean(one["nll"] for one in labels),
+                    "mean_prob": _mean(one["mean_prob"] for one in labels),
+                    "below": _mean(sum(one["histogram"][:3]) / one["tokens"] for one in labels),
+                    "not_ended": _mean(one["truncation_rate"] for one in found),
+                    "seconds": sum(record["seconds"] for record in records) / len(paths),
+                }
+            )
+        sampled = read_json(self.output / "offline/samples/verified.json")
+        return {"rows": rows, "verdicts": [verdict(row) for row in compared], "sampled": sampled}
+
+    def _pooled(self, method: str, paths: list[Path]) -> Path:
+        """All seeds' graded samples as those of one evaluation."""
+        output = self.output / "pooled" / method.replace(" ", "-")
+        logs = [read_log(_evaluation_of(path) / "samples.jsonl") for path in paths]
+        write_json_lines(output / "samples.jsonl", [record for log in logs for record in log])
+        return output
+
+
+def _evaluation_of(path: Path) -> Path:
+    return path / "eval" if (path / "eval").is_dir() else path
+
+
+def _drawn(data: str, count: int) -> list[dict[str, Any]]:
+    rows = find_source(data).rows()
+    return [rows[int(number)] for number in Selection(count).rows(len(rows))]
+
+
+def _mean(values: Any) -> float:
+    found = list(values)
+    return sum(found) / len(found)
+
+
+def render(result: dict[str, Any]) -> str:
+    around, foretold = result["environment"], result["foretold"]
+    versions = ", ".join(f"{name} {version}" for name, version in around["versions"].items())
+    rows = []
+    for row in result["rows"]:
+        apart = row["minus_sft"]
+        span = f"{100 * apart['value']:+.1f} ({100 * apart['low']:+.1f} to {100 * apart['high']:+.1f})" if apart else ""
+        rows.append(
+            {
+                "method": row["method"],
+                "accuracy": score(row),
+                "seeds": " ".join(f"{value:.0%}" for value in row["by_seed"]),
+                "difference": span,
+                "nll": f"{row['nll']:.3f}",
+                "mean_prob": f"{row['mean_prob']:.3f}",
+                "below": f"{row['below']:.1%}",
+                "not_ended": f"{row['not_ended']:.0%}",
+                "seconds": f"{row['seconds']:.0f}" if row["seconds"] else "",
+            }
+        )
+    size = result["size"]
+    return "\n\n".join(
+        (
+            "# The family side by side",
+            f"{around['device']}, {result['ranks']} processes, {result['dtype']}; {versions}; commit"
+            f" {around['commit']}; {around['date']}.",
+            f"{result['model']}, then {result['warm_steps']} steps of SFT on {size['warm']} problems: the start."
+            f" {size['examples']} further problems, batches of {size['batch']}; {size['questions']} held-out questions,"
+            f" {size['samples']} samples each at temperature 1, {result['seeds']} seeds. Data: {result['data']}.",
+            f"Pre-flight of the start on the training data: mean label probability {foretold['mean_prob']:.3f};"
+            f" {foretold['recommendation']}.",
+            table(rows, COLUMNS),
+            "NLL, mean p and small p are of the held-out solutions' tokens. Each interval is over questions.",
+            "\n".join(f"- {line}" for line in result["verdicts"]),
+        )
+    )
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    plt = plots.pyplot()
+    rows = result["rows"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.5 * len(rows) + 1.6), sharey=True, layout="constrained")
+    for place, row in enumerate(rows):
+        ends = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
+        left.errorbar(row["value"], place, xerr=ends, fmt="o", capsize=4, color="#2a6f97")
+        left.plot(row["by_seed"], [place] * len(row["by_seed"]), "|", color="#c8553d", markersize=11)
+        right.plot([rows[0]["mean_prob"], row["mean_prob"]], [place, place], color="#8a8a8a")
+        right.plot(row["mean_prob"], place, "o", color="#2a6f97")
+    left.set_yticks(range(len(rows)), [row["method"] for row in rows])
+    left.invert_yaxis()
+    left.set(title="Held-out accuracy, 95 % interval; bars: seeds")
+    left.xaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1.0))
+    right.set(title="Mean probability of held-out labels, from the start's")
+    for axis in (left, right):
+        axis.grid(axis="x", alpha=0.25)
+    plots.save(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/study"))
+    parser.add_argument("--model", type=Path, help="directory; default: SmolLM2-135M-Instruct, fetched and cached")
+    parser.add_argument("--train", help="JSONL with problem and solution; default: generated")
+    parser.add_argument("--test", help="JSONL with problem and solution or answer, given with --train")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--warm-steps", type=int, default=8, help="0: start from the model as it is")
+    parser.add_argument(
+        "--grid", action=argparse.BooleanOptionalAction, default=True, help="learning rate x batch size"
+    )
+    parser.add_argument("--full", action="store_true", help="full size; meant for a GPU")
+    parser.add_argument("--ranks", type=int)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--name", default="study", help="of the result files")
+    options = parser.parse_args()
+    if bool(options.train) != bool(options.test):
+        raise SystemExit("--train and --test go together")
+    began = time.perf_counter()
+    study = Study(options)
+    outcome = study.run()
+    device = torch.device("cuda" if study.cuda else "cpu")
+    result = {
+        "environment": environment(device, ("torch", "transformers")),
+        "model": study.model.name,
+        "data": options.train or f"generated word problems of levels {' and '.join(map(str, LEVELS))}",
+        "size": study.size,
+        "ranks": study.ranks,
+        **{name: getattr(options, name) for name in ("dtype", "seeds", "warm_steps")},
+        **outcome,
+    }
+    text = render(result)
+    print("\n" + text)
+    data, _ = save(options.name, result, text)
+    plot(result, data.with_suffix(".png"))
+    print(f"\nresults in {data.parent}, pictures of every run in {study.report}; {time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
