@@ -4,8 +4,9 @@
 
 The forward (see `scan`, and `screening` for bf16) keeps logprob, lse and the log of each block's mass. The backward
 routes (see `routing`): each vocabulary block gathers the rows that put mass on it, recomputes their logits, and writes
-its rows of dW once; dH is summed block after block. Arithmetic is fp32 (fp64 for fp64 inputs); where `screening` pays,
-dH and dW are bf16 products of a dz that is rounded after the subtraction, and dH is still summed in fp32.
+its rows of dW once; dH is summed block after block. Blocks that all rows need are taken together, as dense slabs.
+Arithmetic is fp32 (fp64 for fp64 inputs); where `screening` pays, dH and dW are bf16 products of a dz that is rounded
+after the subtraction, and dH is still summed in fp32.
 
 Cost 2 NDV + 6 NDV (share of pairs kept) + 4/BLOCK NDV, of the 6 NDV of the unfused path. Memory beyond the gradients:
 n V / BLOCK numbers for the masses, n D for dH, one slice, and in the backward the rows of one block.
@@ -14,7 +15,7 @@ Both halves are operators of torch.library, so torch.compile takes the loss as o
 """
 
 # Annotations stay objects in this file: torch.library reads them to build the operators' schemas.
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,8 +23,8 @@ from torch import Tensor
 
 from dftcore.kernels.budget import BLOCK, DEFAULT_ERROR_BUDGET
 from dftcore.losses.reference import compute_dtype
-from dftcore.losses.routing import block_count, blocks, route
-from dftcore.losses.scan import ROWS, Transform, chunks, scan_exactly
+from dftcore.losses.routing import block_count, blocks, route, slabs
+from dftcore.losses.scan import ROWS, Transform, chunks, scan_exactly, slice_width
 from dftcore.losses.screening import pays, screen
 
 STATISTICS = ("entropy", "top1", "sum_p2")
@@ -132,22 +133,36 @@ def _backward(
     """The gradients of hidden, weight and bias, each of no element where not `needed`."""
     with torch.autocast(hidden.device.type, enabled=False):
         rows, transform = (targets != ignore_index).nonzero().squeeze(-1), Transform(softcap, temperature)
-        states, target, logp = hidden.index_select(0, rows), targets[rows], logprob[rows]
+        states, target, logp, log_z = (values.index_select(0, rows) for values in (hidden, targets, logprob, lse))
         upstream = grad[rows] / temperature
         routes = route(upstream, logp, log_mass[: rows.shape[0]], target, weight.shape[0], error_budget)
+
+        def logit_gradient(z: Tensor, row: Tensor | slice, hit: Tensor, column: Tensor) -> Tensor:
+            """Of logits z [m, k], in place; row: which [m], hit, column: where among them the targets sit."""
+            slope = transform.cap_slope(z) if softcap is not None else None
+            dz = z.sub_(log_z[row].unsqueeze(-1)).exp_().neg_()
+            dz[hit, column] = -torch.expm1(logp[row][hit])  # 1 - p without cancellation near p = 1
+            dz.mul_(upstream[row].unsqueeze(-1))
+            return dz if slope is None else dz.mul_(slope)
+
         narrow = error_budget > 0.0 and pays(hidden, weight)
         grads = _Gradients(states, weight, bias, lse.dtype, needed, routes.share, narrow)
         gathered, logits = _Buffer(states.dtype, states.device), _Buffer(lse.dtype, states.device)
-        for columns, row, hit, hit_column in blocks(routes.keep, target, weight.shape[0]):
+        for first, stop in slabs(routes.whole, slice_width(max(1, rows.shape[0])) // BLOCK):
+            columns = slice(first * BLOCK, min(stop * BLOCK, weight.shape[0]))
+            grads.begin(columns)
+            hit = ((target >= columns.start) & (target < columns.stop)).nonzero().squeeze(-1)
+            out = logits.shaped(rows.shape[0], columns.stop - columns.start)
+            z = transform.logits(states.to(lse.dtype), grads.block, grads.block_bias, out)
+            grads.add_dense(states, logit_gradient(z, slice(None), hit, target[hit] - columns.start))
+        for columns, row, hit, column in blocks(routes.keep, target, weight.shape[0]):
+            if routes.whole[columns.start // BLOCK]:
+                continue
             grads.begin(columns)
             chosen = torch.index_select(states, 0, row, out=gathered.shaped(row.shape[0], states.shape[1]))
             out = logits.shaped(row.shape[0], columns.stop - columns.start)
             z = transform.logits(chosen.to(lse.dtype), grads.block, grads.block_bias, out)
-            slope = transform.cap_slope(z) if softcap is not None else None
-            dz = z.sub_(lse[rows[row]].unsqueeze(-1)).exp_().neg_()
-            dz[hit, hit_column] = -torch.expm1(logp[row[hit]])  # 1 - p without cancellation near p = 1
-            dz.mul_(upstream[row].unsqueeze(-1))
-            grads.add(row, chosen, dz if slope is None else dz.mul_(slope))
+            grads.add(row, chosen, logit_gradient(z, row, hit, column))
         grad_states, grad_weight, grad_bias = grads.finish()
         grad_hidden = hidden.new_zeros(hidden.shape if needed[0] else 0)
         if grad_states is not None:
@@ -220,7 +235,7 @@ class _Gradients:
         self.grad_weight = weight.new_empty(weight.shape) if need_weight else None
         self.grad_bias = bias.new_empty(bias.shape) if bias is not None and need_bias else None
         self.product = _Buffer(hidden.dtype if narrow else dtype, hidden.device)
-        self.weight_sums: list[Tensor] = []
+        self.weight_sums = weight.new_zeros(share.shape[1], weight.shape[1], dtype=dtype) if share is not None else None
         self.spread: Tensor | None = None
         if share is not None and need_weight:
             self.spread = hidden.new_zeros(share.shape[1], hidden.shape[1], dtype=dtype)
@@ -228,35 +243,53 @@ class _Gradients:
                 self.spread.addmm_(share[chunk].T, hidden[chunk].to(dtype))
 
     def begin(self, columns: slice) -> None:
-        self.columns, self.index = columns, columns.start // BLOCK
+        self.columns = columns
         self.block = self.weight[columns].to(self.dtype)
         self.block_bias = None if self.bias is None else self.bias[columns].to(self.dtype)
-        if self.hidden is not None and self.share is not None:
-            self.weight_sums.append(self.block.sum(0))
+
+    def add_dense(self, states: Tensor, dz: Tensor) -> None:
+        """states [n, D] of all rows; dz [n, columns]: their logit gradient."""
+        if self.grad_bias is not None:
+            self.grad_bias[self.columns] = dz.sum(0)
+        dz, states, block = self._factors(dz, states)
+        if self.hidden is not None and dz.dtype == self.dtype:
+            self.hidden.addmm_(dz, block)
+        elif self.hidden is not None:
+            self.hidden.add_(torch.mm(dz, block, out=self.product.shaped(*states.shape)))
+        if self.grad_weight is not None:
+            self._write(torch.mm, dz.T, states)
 
     def add(self, row: Tensor, states: Tensor, dz: Tensor) -> None:
-        """row [m]: indices; states [m, D]: their hidden states; dz [m, block]: their logit gradient."""
+        """row [m]: indices of the rows that keep this block; states [m, D], dz [m, block]: as in `add_dense`."""
+        assert self.share is not None
+        assert self.weight_sums is not None
+        index = self.columns.start // BLOCK
         if self.grad_bias is not None:
-            dropped = 0.0 if self.share is None else self.share[:, self.index].sum()
-            self.grad_bias[self.columns] = dz.sum(0) - dropped
-        if self.narrow:
-            dz, block = dz.to(states.dtype), self.weight[self.columns]
-        else:
-            states, block = states.to(self.dtype), self.block
+            self.grad_bias[self.columns] = dz.sum(0) - self.share[:, index].sum()
+        dz, states, block = self._factors(dz, states)
         if self.hidden is not None:
+            self.weight_sums[index] = self.block.sum(0)
             product = torch.mm(dz, block, out=self.product.shaped(row.shape[0], states.shape[1]))
             self.hidden.index_add_(0, row, product.to(self.dtype))
-        if self.grad_weight is not None:
-            whole = self.grad_weight[self.columns]
-            out = whole if whole.dtype == dz.dtype else None
-            if self.spread is None:
-                found = torch.mm(dz.T, states, out=out)
-            else:
-                found = torch.addmm(self.spread[self.index].to(dz.dtype), dz.T, states, beta=-1.0, out=out)
-            if out is None:
-                whole.copy_(found)
+        if self.spread is not None:
+            self._write(torch.addmm, self.spread[index].to(dz.dtype), dz.T, states, beta=-1.0)
+
+    def _factors(self, dz: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """dz, states and the rows of W in the type that they are multiplied in."""
+        if self.narrow:
+            return dz.to(states.dtype), states, self.weight[self.columns]
+        return dz, states.to(self.dtype), self.block
+
+    def _write(self, product: Callable[..., Tensor], *factors: Tensor, **options: float) -> None:
+        """The columns' rows of dW, in place if they are of the product's type."""
+        assert self.grad_weight is not None
+        rows = self.grad_weight[self.columns]
+        if rows.dtype == factors[-1].dtype:
+            product(*factors, **options, out=rows)
+        else:
+            rows.copy_(product(*factors, **options))
 
     def finish(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        if self.hidden is not None and self.weight_sums and self.share is not None:
-            self.hidden.addmm_(self.share, torch.stack(self.weight_sums), alpha=-1.0)
+        if self.hidden is not None and self.share is not None and self.weight_sums is not None:
+            self.hidden.addmm_(self.share, self.weight_sums, alpha=-1.0)
         return self.hidden, self.grad_weight, self.grad_bias

@@ -6,7 +6,8 @@ blocks. A block's share of it is its softmax mass, which the forward kept. Pairs
     sum over dropped pairs of |g_i| mass_ib  <=  error_budget * sum_i 2 |g_i| (1 - p_i)
 
 where the right-hand sum is the L1 norm of the whole logit gradient. A row's own target block is always kept. A dropped
-block is not forgotten: its mass is spread evenly over its columns, which replaces W_v by the block's mean.
+block is not forgotten: its mass is spread evenly over its columns, which replaces W_v by the block's mean. A block that
+nearly every row keeps is computed for all of them: neighbours of that kind make dense slabs, with nothing to gather.
 
 Letters: n valid rows, V vocabulary, B = ceil(V / BLOCK) blocks.
 """
@@ -28,13 +29,19 @@ from dftcore.kernels.budget import (
     octave_of,
 )
 
+_WHOLE = 0.9  # share of the rows from which on a block is kept for all
+
 
 @dataclass(frozen=True)
 class Routes:
-    """keep [n, B] bool: computed exactly. share [n, B]: g mass / block size where dropped, else 0 (None: all kept)."""
+    """keep [n, B] bool: computed exactly. share [n, B]: g mass / block size where dropped, else 0 (None: all kept).
+
+    whole [B] bool, on the CPU: the blocks that all rows keep.
+    """
 
     keep: Tensor
     share: Tensor | None
+    whole: Tensor
 
 
 def route(
@@ -47,7 +54,7 @@ def route(
 ) -> Routes:
     """grad, logprob and targets [n], log_mass [n, B] (log of the gradient mass in each block) -> the routes."""
     if error_budget == 0.0 or grad.numel() == 0:
-        return Routes(torch.ones_like(log_mass, dtype=torch.bool), None)
+        return Routes(torch.ones_like(log_mass, dtype=torch.bool), None, torch.ones(log_mass.shape[1]).bool())
     mass = log_mass.exp() * grad.unsqueeze(-1)
     octave = octave_of(grad)
     place = (mass.abs().log2_() - octave).mul_(BINS_PER_OCTAVE).add_(BINS - 1).ceil_()
@@ -56,13 +63,27 @@ def route(
     counts = torch.bincount(bins.flatten(), minlength=BINS + 1)[:BINS]
     allowed = error_budget * 2.0 * (grad * torch.expm1(logprob)).abs().double().sum() / octave.double().exp2()
     keep = bins > cutoff_bin(counts, allowed)
+    whole = keep.sum(0) >= _WHOLE * keep.shape[0]
+    keep |= whole
     sizes = torch.full((log_mass.shape[1],), float(BLOCK), dtype=mass.dtype, device=mass.device)
     sizes[-1] = vocab_size - BLOCK * (log_mass.shape[1] - 1)
-    return Routes(keep, mass.div_(sizes).masked_fill_(keep, 0.0))
+    return Routes(keep, mass.div_(sizes).masked_fill_(keep, 0.0), whole.cpu())
 
 
 def block_count(vocab_size: int) -> int:
     return math.ceil(vocab_size / BLOCK)
+
+
+def slabs(whole: Tensor, widest: int) -> Iterator[tuple[int, int]]:
+    """whole [B] -> first and last + 1 of each run of such blocks, no run longer than `widest`."""
+    index, marks = 0, whole.tolist()
+    while index < len(marks):
+        stop = index
+        while stop < len(marks) and marks[stop] and stop - index < widest:
+            stop += 1
+        if stop > index:
+            yield index, stop
+        index = max(stop, index + 1)
 
 
 def blocks(keep: Tensor, targets: Tensor, vocab_size: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
