@@ -5,10 +5,11 @@
     python benchmarks/training.py --model DIR                      fine-tuning a real model, trainers taking turns
     python benchmarks/training.py --peers-python VENV/bin/python   peers (TRL, Liger) from an environment of their own
 
-All trainers get the same random weights and the same rows of the full length in the same order, AdamW in fp32 and the
+All trainers get the same weights and the same rows of the full length in the same order, AdamW in fp32 and the
 same rate, so those that train the same objective must report the same losses. A row is one process; a step runs from
 one optimizer step to the next, data included. Rows that are done are kept in --work: the same command again goes on.
-Random weights know nothing and rows are word problems, so the routed loss finds less to skip than in a real run.
+The tiny model is taught for some steps on other rows first, since fine-tuning starts from a trained model. Large ones
+have random weights, which know nothing: the routed loss finds less to skip there than in a real run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import torch
 from harness import environment, save, table
 from training_rows import ROWS
 
+from dftcore import launch
+from dftcore.data.problems import generate
 from dftcore.models import build, load_config
 from dftcore.throughput import device_name, model_flops, peak_flops
 
@@ -34,7 +37,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {
         "config": {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 4,
                    "num_key_value_heads": 2, "vocab_size": 8192, "tie_word_embeddings": True},
-        "length": 256, "batch": 4, "micro_batch": 2, "dtype": "float32", "recompute": False,
+        "length": 256, "batch": 4, "micro_batch": 2, "dtype": "float32", "recompute": False, "taught": 150,
     },
     "real": {"length": 256, "batch": 2, "micro_batch": 1, "dtype": "float32", "recompute": False},
     "Qwen2.5-1.5B": {
@@ -123,7 +126,6 @@ def prepare(name: str, work: Path, steps: int, model: Path | None = None) -> dic
     from dftcore.data.batching import examples_of_step
     from dftcore.data.chat import load_tokenizer
     from dftcore.data.documents import tokenise
-    from dftcore.data.problems import generate
     from dftcore.data.sources import find_source
 
     shape, directory = SHAPES[name], work / name
@@ -131,25 +133,46 @@ def prepare(name: str, work: Path, steps: int, model: Path | None = None) -> dic
     if model is None:
         model = directory / "model"
         _make_model(model, shape["config"])
-    texts = [f"{row['problem']}\n{row['solution']}" for row in generate("train", 4000, seed=1)]
-    per_row = max(2, shape["length"] // 20)
-    rows = [" ".join(texts[(i * 37 + k) % len(texts)] for k in range(per_row)) for i in range(64)]
-    data = directory / "rows.jsonl"
-    data.write_text("".join(json.dumps({"problem": "Go on.", "solution": row}) + "\n" for row in rows))
+    data = _write_rows(directory / "rows.jsonl", 64, shape["length"], seed=1)
+    if shape.get("taught"):
+        model = _teach(model, _write_rows(directory / "taught.jsonl", 512, shape["length"], seed=2), shape)
     tokenizer = load_tokenizer(str(model), "problem-solution")
     documents = tokenise(find_source(str(data), "train"), tokenizer, {}, shape["length"])
+    count = len(documents)
     if set(documents.lengths.tolist()) != {shape["length"]}:
         raise SystemExit(f"rows of {sorted(set(documents.lengths.tolist()))} tokens, not {shape['length']}")
-    epochs = steps * shape["batch"] // len(rows) + 1
-    order = [int(i) for step in range(steps) for i in examples_of_step(len(rows), shape["batch"], epochs, 0, step)]
+    epochs = steps * shape["batch"] // count + 1
+    order = [int(i) for step in range(steps) for i in examples_of_step(count, shape["batch"], epochs, 0, step)]
     ids = np.stack([documents.tokens[documents.span(i)] for i in order])
     targets = np.stack([documents.targets[documents.span(i)] for i in order])
     labels = np.concatenate([np.full((len(order), 1), -100, targets.dtype), targets[:, :-1]], axis=1)
     np.savez(directory / "rows.npz", input_ids=ids, labels=labels)
     flops = model_flops(build(load_config(model))).step([shape["length"]] * shape["batch"])
-    keep = {key: value for key, value in shape.items() if key != "config"}
+    keep = {key: value for key, value in shape.items() if key not in ("config", "taught")}
     paths = {"model": str(model), "data": str(data), "rows": str(directory / "rows.npz")}
     return {**keep, **paths, "scratch": str(directory / "scratch"), "steps": steps, "epochs": epochs, "flops": flops}
+
+
+def _write_rows(path: Path, count: int, length: int, seed: int) -> Path:
+    """Rows of word problems, each longer than `length` tokens."""
+    texts = [f"{row['problem']}\n{row['solution']}" for row in generate("train", 4000, seed=seed)]
+    per_row = max(2, length // 20)
+    rows = [" ".join(texts[(i * 37 + k) % len(texts)] for k in range(per_row)) for i in range(count)]
+    path.write_text("".join(json.dumps({"problem": "Go on.", "solution": row}) + "\n" for row in rows))
+    return path
+
+
+def _teach(model: Path, data: Path, shape: dict[str, Any]) -> Path:
+    """The model after some steps on other rows, so that there is a trained model to fine-tune; made once."""
+    output = model.parent / "taught"
+    if not (output / "final").is_dir():
+        options = {
+            "model": model, "data": data, "output": output, "objective": "sft", "chat_template": "problem-solution",
+            "max_length": shape["length"], "batch_size": 8, "max_steps": shape["taught"], "epochs": 100, "lr": 2e-3,
+            "dtype": shape["dtype"], "save_every": 0, "preflight": False,
+        }  # fmt: skip
+        launch.check("train.py", launch.torchrun("train.py", 1, options))
+    return output / "final"
 
 
 def _make_model(directory: Path, shape: dict[str, Any]) -> None:
