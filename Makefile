@@ -14,7 +14,7 @@ demo: install
 	$(BIN)/python -m dftcore demo
 
 test: install lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

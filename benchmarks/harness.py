@@ -161,10 +161,10 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def save(name: str, result: dict[str, Any], markdown: str) -> tuple[Path, Path]:
-    """Write results/<name>.json and .md; returns their paths."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    data, text = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
+def save(name: str, result: dict[str, Any], markdown: str, directory: Path = RESULTS) -> tuple[Path, Path]:
+    """Write <directory>/<name>.json and .md; returns their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    data, text = directory / f"{name}.json", directory / f"{name}.md"
     data.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     text.write_text(markdown + "\n", encoding="utf-8")
     return data, text

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 import yaml
-from harness import environment, save, table
+from harness import RESULTS, environment, save, table
 
 from dftcore import launch, plots
 from dftcore.data.documents import Selection
@@ -72,7 +72,7 @@ class Study:
         self.start = self._warm() if self.options.warm_steps else self.model
         foretold = self._preflight()
         seeds = list(range(self.options.seeds))
-        train = {**self._training(), "data": self.output / "train.jsonl"}
+        train = {**self._training(self.start), "data": self.output / "train.jsonl"}
         self._sweep("learned", train, {"objective": list(LEARNED), "seed": seeds})
         self._pipeline(seeds)
         pairs = {**train, "data": self.output / "offline/samples/pairs.jsonl", "lr": 5e-6, "epochs": 2}
@@ -105,9 +105,9 @@ class Study:
         write_json_lines(self.output / "train.jsonl", rows[warm:])
         (self.output / "test.jsonl.part").rename(self.output / "test.jsonl")
 
-    def _training(self) -> dict[str, Any]:
+    def _training(self, model: Path) -> dict[str, Any]:
         return {
-            "model": self.start,
+            "model": model,
             "batch_size": self.size["batch"],
             "micro_batch_size": 8,
             "max_length": 256 if not self.options.full else 1024,
@@ -131,9 +131,13 @@ class Study:
         }
 
     def _warm(self) -> Path:
-        self.start = self.model
         output = self.output / "start"
-        options = {**self._training(), "objective": "sft", "data": self.output / "warm.jsonl", "output": output}
+        options = {
+            **self._training(self.model),
+            "objective": "sft",
+            "data": self.output / "warm.jsonl",
+            "output": output,
+        }
         if not (output / "final").is_dir():
             steps = {"max_steps": self.options.warm_steps, "epochs": 100}
             launch.check("train.py", launch.torchrun("train.py", self.ranks, options | steps))
@@ -158,7 +162,7 @@ class Study:
             del sampling[name]
         plan = {
             "sample": {**sampling, "model": self.start},
-            "train": self._training(),
+            "train": self._training(self.start),
             "grid": {"objective": ["rft"], "seed": seeds},
             "evaluate": self._evaluation(),
         }
@@ -300,6 +304,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--name", default="study", help="of the result files")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="directory of the result files")
     options = parser.parse_args()
     if bool(options.train) != bool(options.test):
         raise SystemExit("--train and --test go together")
@@ -318,7 +323,7 @@ def main() -> None:
     }
     text = render(result)
     print("\n" + text)
-    data, _ = save(options.name, result, text)
+    data, _ = save(options.name, result, text, options.results)
     plot(result, data.with_suffix(".png"))
     print(f"\nresults in {data.parent}, pictures of every run in {study.report}; {time.perf_counter() - began:.0f} s")
 

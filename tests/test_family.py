@@ -82,7 +82,7 @@ def test_micro_batches_and_padding_change_only_rounding(finished, program, tiny_
     assert_same_curve(tmp_path / "run", finished(name))
 
 
-@pytest.mark.parametrize("name", ["talr", "psft", "asft", "dpo"])
+@pytest.mark.parametrize("name", ["talr", "iw_sft", "psft", "asft", "dpo"])
 def test_two_ranks_give_the_losses_of_one(finished, tiny_model, data, tmp_path, monkeypatch, name):
     monkeypatch.setenv("DFTCORE_CACHE", str(tmp_path / "cache"))  # the reference is computed on two ranks as well
     done = torchrun(2, "train.py", *OBJECTIVES[name], **options(tiny_model, data[name], tmp_path / "run"))
@@ -90,7 +90,7 @@ def test_two_ranks_give_the_losses_of_one(finished, tiny_model, data, tmp_path, 
     assert_same_curve(tmp_path / "run", finished(name))
 
 
-@pytest.mark.parametrize("name", ["talr", "psft", "asft", "dpo"])
+@pytest.mark.parametrize("name", ["talr", "iw_sft", "psft", "asft", "dpo"])
 def test_a_resumed_run_is_the_unbroken_one(finished, program, tiny_model, data, tmp_path, name):
     run = tmp_path / "run"
     shutil.copytree(finished(name), run)
