@@ -11,7 +11,8 @@ GGUF = ["gguf>=0.17", "accelerate>=1.10"]
 LORA = ["peft>=0.19"]
 VLLM = ["vllm>=0.10; platform_system == 'Linux'"]
 LINT = ["ruff>=0.9", "mypy>=1.13", "types-PyYAML>=6"]
-TEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.100", "psutil>=6", "setuptools>=70", *LINT]
+PYTEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "hypothesis>=6.100"]
+TEST = [*PYTEST, "psutil>=6", "setuptools>=70", *LINT]
 
 setup(
     name="dftcore",
