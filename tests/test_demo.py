@@ -41,7 +41,7 @@ def test_the_demo_leaves_table_pictures_and_models_and_a_second_run_reuses_them(
 def test_a_failing_stage_ends_the_demo_in_one_line(program, problems, tmp_path):
     done = program("demo", model=problems, output=tmp_path / "demo", **SMALL)
     assert done.status == 1
-    assert "evaluate.py ended with status 1, see above; run the demo again to go on" in done.err
+    assert "evaluate.py ended with status 1, see above; run the same command again to go on" in done.err
 
 
 def test_an_altered_download_is_not_used(monkeypatch, tmp_path):

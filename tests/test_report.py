@@ -19,7 +19,7 @@ def make_run(tmp_path):
         path = tmp_path / name
         path.mkdir(parents=True)
         whole = {"model": "m", "data": "d", "objective": "sft", "objective_args": [], "lr": 1e-5, "batch_size": 8}
-        (path / "config.yaml").write_text(yaml.safe_dump({**whole, "seed": 0, "clip": 1.0, **options}))
+        (path / "config.yaml").write_text(yaml.safe_dump({**whole, "seed": 0, **options}))
         records = [
             {
                 "step": step,
@@ -27,6 +27,7 @@ def make_run(tmp_path):
                 "nll": nll / step,
                 "mean_prob": math.exp(-nll / step),
                 "grad_norm": None if step in skipped else 2.0 / step,
+                "clipped": step == 1,
                 "tokens": 100,
                 "targets": 50,
                 "effective_targets": 25.0,
