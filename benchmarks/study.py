@@ -41,7 +41,7 @@ from dftcore.tables import score
 
 LEARNED = ("sft", "dft", "iw_sft", "threshold q=0.2")  # from given solutions; rft and dpo from the start's own
 LEVELS = (1, 2)
-SMALL = {"warm": 128, "examples": 192, "questions": 64, "batch": 16, "samples": 2, "responses": 4, "tokens": 96}
+SMALL = {"warm": 128, "examples": 128, "questions": 64, "batch": 16, "samples": 1, "responses": 4, "tokens": 96}
 FULL = {"warm": 512, "examples": 8192, "questions": 512, "batch": 64, "samples": 8, "responses": 8, "tokens": 256}
 GRID = {"lr": [5e-5, 2e-4], "batch_size": [8, 16]}
 COLUMNS = {
