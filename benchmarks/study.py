@@ -2,19 +2,19 @@
 
     python benchmarks/study.py                                     generated word problems, SmolLM2-135M-Instruct
     python benchmarks/study.py --full                              at full size, meant for a GPU
-    python benchmarks/study.py --train FILE --test FILE            other data with problem and solution, such as GSM8K
+    python benchmarks/study.py --train FILE --test FILE            other data, rows of problem and solution
     python benchmarks/study.py --warm-steps 0                      from the model as it is
 
 1. start: a few steps of SFT on the first part of the training data, so that a model too small to solve anything solves
    something; the pre-flight reads the rest with it.
 2. sft, dft, iw_sft and threshold learn the solutions of the rest; rft and dpo the start's own verified responses to the
-   same problems. All with several seeds, which move the order of training and the sampled answers.
+   same problems. All with several seeds, which move the order of training.
 3. sft and dft on a grid of learning rate and batch size.
 
-Accuracy is over all seeds: for each question the share of right samples, its interval by Wilson over questions, its
-difference from SFT by paired bootstrap over questions. What another start or other training data would give is not in
-it. The label probabilities are those of the held-out solutions. What is done is kept in --output: the same command goes
-on. Writes results/<name>.{json,md,png}, and report.html beside the runs.
+Accuracy is over all seeds: for each question the share of right samples, its interval by Wilson over questions. The
+difference from SFT is bootstrapped over questions, which are paired, and over seeds, which are not. What another start
+or other training data would give is not in it. The label probabilities are those of the held-out solutions. What is
+done is kept in --output: the same command goes on. Writes results/<name>.{json,md,png}; report.html is beside the runs.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from harness import RESULTS, environment, save, table
 
 from dftcore import launch, plots
-from dftcore.data.documents import Selection
 from dftcore.data.problems import write_problems
 from dftcore.data.sources import find_source
-from dftcore.evaluation.comparison import differences, verdict
-from dftcore.files import read_json, read_log, write_json_lines, write_text
+from dftcore.evaluation.comparison import verdict
+from dftcore.files import read_json, read_log, write_json, write_json_lines, write_text
+from dftcore.grading import extract_answer
 from dftcore.pretrained import smollm2
 from dftcore.statistics import average_accuracy
 from dftcore.tables import score
@@ -68,6 +69,7 @@ class Study:
         self.ranks = launch.local_ranks(options.ranks)
 
     def run(self) -> dict[str, Any]:
+        self._settle()
         self._data()
         self.start = self._warm() if self.options.warm_steps else self.model
         foretold = self._preflight()
@@ -88,15 +90,28 @@ class Study:
     def report(self) -> Path:
         return self.output / "report.html"
 
+    def _settle(self) -> None:
+        """Refuse an --output of other settings: what is there would be told under these."""
+        path, names = self.output / "settings.json", ("train", "test", "warm_steps", "dtype")
+        now = {"model": str(self.model), "size": self.size, **{name: getattr(self.options, name) for name in names}}
+        before = read_json(path) if path.is_file() else now
+        for name, value in now.items():
+            if before[name] != value:
+                raise SystemExit(f"--output: {self.output} holds a study with {name} {before[name]}, not {value}")
+        write_json(path, now)
+
     def _data(self) -> None:
         """warm.jsonl, train.jsonl and test.jsonl, drawn from the given files or generated."""
         warm, wanted = self.size["warm"], self.size["warm"] + self.size["examples"]
         if (self.output / "test.jsonl").is_file():
             return
-        self.output.mkdir(parents=True, exist_ok=True)
         if self.options.train:
-            rows = _drawn(self.options.train, wanted)
-            write_json_lines(self.output / "test.jsonl.part", _drawn(self.options.test, self.size["questions"]))
+            rows = _drawn(self.options.train, wanted, "--train")
+            if len(rows) <= warm:
+                raise SystemExit(f"--train: {len(rows)} rows; {warm} warm the start up, so more are needed")
+            write_json_lines(
+                self.output / "test.jsonl.part", _drawn(self.options.test, self.size["questions"], "--test")
+            )
         else:
             write_problems(self.output / "rows.jsonl", "train", wanted, LEVELS, 0)
             rows = read_log(self.output / "rows.jsonl")
@@ -182,21 +197,18 @@ class Study:
         for method, group in groups.items():
             name = method.replace(" ", "-")
             places[method] = [self.output / group / f"objective={name}_seed={seed}" for seed in seeds]
-        pooled = {method: self._pooled(method, paths) for method, paths in places.items()}
-        pairs = [(method, "sft") for method in pooled if method != "sft"]
-        verdicts, compared = differences(pooled, pairs)
-        apart = {row["first"]: row for row in compared}
+        shares = {method: np.array([_shares(path) for path in paths]) for method, paths in places.items()}
+        apart = {method: difference(method, shares) for method in places if method != "sft"}
         rows = []
         for method, paths in places.items():
             results = [read_json(_evaluation_of(path) / "results.json") for path in paths]
             found = [result["benchmarks"]["test"] for result in results]
             labels = [result["label_statistics"] for result in results]
-            (answers,) = verdicts[method].values()
             records = [record for path in paths for record in read_log(path / "metrics.jsonl")]
             rows.append(
                 {
                     "method": method,
-                    **vars(average_accuracy(list(answers.values()))),
+                    **vars(average_accuracy(_verdicts(paths))),
                     "by_seed": [one["value"] for one in found],
                     "minus_sft": apart.get(method),
                     "nll": _mean(one["nll"] for one in labels),
@@ -207,23 +219,62 @@ class Study:
                 }
             )
         sampled = read_json(self.output / "offline/samples/verified.json")
-        return {"rows": rows, "verdicts": [verdict(row) for row in compared], "sampled": sampled}
+        used = {name: len(read_log(self.output / f"{name}.jsonl")) for name in ("warm", "train", "test")}
+        verdicts = [verdict(row) for row in apart.values()]
+        return {"rows": rows, "verdicts": verdicts, "sampled": sampled, "used": used}
 
-    def _pooled(self, method: str, paths: list[Path]) -> Path:
-        """All seeds' graded samples as those of one evaluation."""
-        output = self.output / "pooled" / method.replace(" ", "-")
-        logs = [read_log(_evaluation_of(path) / "samples.jsonl") for path in paths]
-        write_json_lines(output / "samples.jsonl", [record for log in logs for record in log])
-        return output
+
+def difference(method: str, shares: dict[str, np.ndarray], resamples: int = 10_000) -> dict[str, Any]:
+    """Of a method's accuracy from SFT's, with its percentile-bootstrap interval: questions and seeds are drawn anew.
+
+    shares: method -> [seeds, questions], the share of right samples.
+    """
+    generator = np.random.default_rng(0)
+    count = shares["sft"].shape[1]
+    questions = generator.multinomial(count, [1 / count] * count, resamples) / count
+    means = []
+    for values in (shares[method], shares["sft"]):
+        seeds = generator.multinomial(len(values), [1 / len(values)] * len(values), resamples) / len(values)
+        means.append(((seeds @ values) * questions).sum(1))
+    low, high = np.quantile(means[0] - means[1], (0.025, 0.975)).tolist()
+    value = float(shares[method].mean() - shares["sft"].mean())
+    named = {"first": method, "second": "sft", "benchmark": "test", "questions": count}
+    return {**named, "value": value, "low": low, "high": high}
+
+
+def _verdicts(paths: list[Path]) -> list[list[bool]]:
+    """Of each question, in order, the correctness of all seeds' samples."""
+    found: dict[str, list[bool]] = {}
+    for path in paths:
+        for record in read_log(_evaluation_of(path) / "samples.jsonl"):
+            found.setdefault(record["id"], []).append(record["correct"])
+    return [found[question] for question in sorted(found)]
+
+
+def _shares(path: Path) -> list[float]:
+    return [sum(row) / len(row) for row in _verdicts([path])]
 
 
 def _evaluation_of(path: Path) -> Path:
     return path / "eval" if (path / "eval").is_dir() else path
 
 
-def _drawn(data: str, count: int) -> list[dict[str, Any]]:
-    rows = find_source(data).rows()
-    return [rows[int(number)] for number in Selection(count).rows(len(rows))]
+def _drawn(data: str, count: int, option: str) -> list[dict[str, Any]]:
+    """Rows of problem, solution and its answer, chosen and ordered at random."""
+    rows = find_source(data, option=option).rows()
+    order = np.random.default_rng(0).permutation(len(rows))[:count].tolist()
+    for number in order:
+        if not {"problem", "solution"} <= rows[number].keys():
+            raise SystemExit(f"{option}: row {number + 1} of {data} has no problem and solution")
+    return [
+        {
+            "id": str(rows[number].get("id", number)),
+            "problem": rows[number]["problem"],
+            "solution": rows[number]["solution"],
+            "answer": rows[number].get("answer") or extract_answer(rows[number]["solution"]),
+        }
+        for number in order
+    ]
 
 
 def _mean(values: Any) -> float:
@@ -251,20 +302,22 @@ def render(result: dict[str, Any]) -> str:
                 "seconds": f"{row['seconds']:.0f}" if row["seconds"] else "",
             }
         )
-    size = result["size"]
+    size, used = result["size"], result["used"]
     return "\n\n".join(
         (
             "# The family side by side",
             f"{around['device']}, {result['ranks']} processes, {result['dtype']}; {versions}; commit"
             f" {around['commit']}; {around['date']}.",
-            f"{result['model']}, then {result['warm_steps']} steps of SFT on {size['warm']} problems: the start."
-            f" {size['examples']} further problems, batches of {size['batch']}; {size['questions']} held-out questions,"
-            f" {size['samples']} samples each at temperature 1, {result['seeds']} seeds. Data: {result['data']}.",
+            f"{result['model']}, then {result['warm_steps']} steps of SFT on {used['warm']} problems: the start."
+            f" {used['train']} further problems, batches of {size['batch']}; {used['test']} held-out questions,"
+            f" {size['samples']} sample(s) each at temperature 1, {result['seeds']} seeds. Data: {result['data']}.",
             f"Pre-flight of the start on the training data: mean label probability {foretold['mean_prob']:.3f};"
             f" {foretold['recommendation']}.",
             table(rows, COLUMNS),
-            "NLL, mean p and small p are of the held-out solutions' tokens. Each interval is over questions.",
+            "NLL, mean p and small p are of the held-out solutions' tokens. The accuracy's interval is over questions,"
+            " that of a difference over questions and seeds; of so few seeds it can be too narrow.",
             "\n".join(f"- {line}" for line in result["verdicts"]),
+            "Each verdict stands for itself: with several pairs one in twenty errs.",
         )
     )
 

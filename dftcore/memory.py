@@ -235,7 +235,7 @@ def _loss_workspace(head: Tensor, job: Job) -> int:
         from dftcore.losses.scan import ROWS, SLICE_ELEMENTS
 
         chunk = min(rows, ROWS)
-        columns = min(vocabulary, max(_VOCABULARY_BLOCK, SLICE_ELEMENTS // chunk))
+        columns = min(vocabulary, max(_VOCABULARY_BLOCK, SLICE_ELEMENTS // max(chunk, width)))
         pieces = chunk * columns + columns * width + chunk * width  # logits of a slice, its rows of W, their states
         return hidden * (2 * compute + 4) + 4 * 4 * masses + 4 * pieces
     from dftcore.kernels.plan import memory

@@ -104,15 +104,11 @@ def grid_points(
 def run_points(points: Sequence[Point], output: Path, ranks: int) -> None:
     """Train and evaluate what is missing; sweep.json and sweep.md tell after each run what there is."""
     failed = []
-    digests = read_json(output / _DATA) if (output / _DATA).is_file() else {}
     for number, point in enumerate(points, 1):
-        digest = find_source(str(point.train["data"]), str(point.train.get("split", "train"))).fingerprint()
-        if (point.path / "final").is_dir() and digests.get(point.path.name, digest) != digest:
+        changed = _data_changed(point, output / _DATA)
+        if changed:
             failed.append(f"{point.path.name} (its data has changed since; remove the run to train it again)")
-            continue
-        digests[point.path.name] = digest
-        write_json(output / _DATA, digests)
-        for stage, script, arguments in _missing(point):
+        for stage, script, arguments in () if changed else _missing(point):
             print(f"\n[{number}/{len(points)}] {stage} {point.path.name}", flush=True)
             status = launch.torchrun(script, ranks, arguments)
             if status != 0:
@@ -122,6 +118,19 @@ def run_points(points: Sequence[Point], output: Path, ranks: int) -> None:
     print("\n" + (output / "sweep.md").read_text(encoding="utf-8"), end="")
     if failed:
         raise UserError(f"{len(failed)} of {len(points)} runs failed: {', '.join(failed)}; mend it and run it again")
+
+
+def _data_changed(point: Point, path: Path) -> bool:
+    """Whether a trained run's data are no longer those it learned; of one to be trained they are noted in `path`."""
+    known = read_json(path) if path.is_file() else {}
+    try:
+        digest = find_source(str(point.train["data"]), str(point.train.get("split", "train"))).fingerprint()
+    except UserError:
+        return False  # not to be had: the trained model stands, and train.py says so itself
+    if (point.path / "final").is_dir():
+        return known.get(point.path.name, digest) != digest
+    write_json(path, {**known, point.path.name: digest})
+    return False
 
 
 def _in_a_name(value: str) -> str:

@@ -148,14 +148,14 @@ def _backward(
         narrow = error_budget > 0.0 and pays(hidden, weight)
         grads = _Gradients(states, weight, bias, lse.dtype, needed, routes.share, narrow)
         gathered, logits = _Buffer(states.dtype, states.device), _Buffer(lse.dtype, states.device)
-        for first, stop in slabs(routes.whole, slice_width(max(1, rows.shape[0])) // BLOCK):
+        for first, stop in slabs(routes.whole, slice_width(*states.shape) // BLOCK):
             columns = slice(first * BLOCK, min(stop * BLOCK, weight.shape[0]))
             grads.begin(columns)
             hit = ((target >= columns.start) & (target < columns.stop)).nonzero().squeeze(-1)
             out = logits.shaped(rows.shape[0], columns.stop - columns.start)
             z = transform.logits(states.to(lse.dtype), grads.block, grads.block_bias, out)
             grads.add_dense(states, logit_gradient(z, slice(None), hit, target[hit] - columns.start))
-        for columns, row, hit, column in blocks(routes.keep, target, weight.shape[0]):
+        for columns, row, hit, column in blocks(routes.keep & ~routes.whole.to(target.device), target, weight.shape[0]):
             if routes.whole[columns.start // BLOCK]:
                 continue
             grads.begin(columns)
@@ -180,8 +180,8 @@ def _(  # type: ignore[no-untyped-def]
     softcap, temperature, ignore_index, error_budget, needed,
 ):  # fmt: skip
     return tuple(
-        like.new_empty(like.shape) if like is not None and need else hidden.new_empty(0)
-        for like, need in zip((hidden, weight, bias), needed, strict=True)
+        like.new_empty(like.shape) if like is not None and need else empty.new_empty(0)
+        for like, need, empty in zip((hidden, weight, bias), needed, (hidden, weight, hidden), strict=True)
     )
 
 
@@ -235,7 +235,11 @@ class _Gradients:
         self.grad_weight = weight.new_empty(weight.shape) if need_weight else None
         self.grad_bias = bias.new_empty(bias.shape) if bias is not None and need_bias else None
         self.product = _Buffer(hidden.dtype if narrow else dtype, hidden.device)
-        self.weight_sums = weight.new_zeros(share.shape[1], weight.shape[1], dtype=dtype) if share is not None else None
+        self.weight_sums = (
+            weight.new_zeros(share.shape[1], weight.shape[1], dtype=dtype)
+            if share is not None and need_hidden
+            else None
+        )
         self.spread: Tensor | None = None
         if share is not None and need_weight:
             self.spread = hidden.new_zeros(share.shape[1], hidden.shape[1], dtype=dtype)
@@ -262,12 +266,11 @@ class _Gradients:
     def add(self, row: Tensor, states: Tensor, dz: Tensor) -> None:
         """row [m]: indices of the rows that keep this block; states [m, D], dz [m, block]: as in `add_dense`."""
         assert self.share is not None
-        assert self.weight_sums is not None
         index = self.columns.start // BLOCK
         if self.grad_bias is not None:
             self.grad_bias[self.columns] = dz.sum(0) - self.share[:, index].sum()
         dz, states, block = self._factors(dz, states)
-        if self.hidden is not None:
+        if self.hidden is not None and self.weight_sums is not None:
             self.weight_sums[index] = self.block.sum(0)
             product = torch.mm(dz, block, out=self.product.shaped(row.shape[0], states.shape[1]))
             self.hidden.index_add_(0, row, product.to(self.dtype))

@@ -2,8 +2,8 @@
 
     logprob_i = -softplus(log sum_{v != y} e^{z_iv} - z_iy)        accurate for p near 1: the sum leaves the target out
 
-A slice of logits is [rows, SLICE_ELEMENTS / rows]. What is kept of it is one maximum and one sum a row, and the log of
-each block's mass: 1 / BLOCK of the logits.
+A slice of logits is [rows, SLICE_ELEMENTS / max(rows, D)]. What is kept of it is one maximum and one sum a row, and the
+log of each block's mass: 1 / BLOCK of the logits.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def chunks(total: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, total)) for start in range(0, total, size))
 
 
-def slice_width(rows: int) -> int:
-    """Columns, in whole blocks, that fill a slice of `rows` rows."""
-    return max(1, SLICE_ELEMENTS // (BLOCK * rows)) * BLOCK
+def slice_width(rows: int, dim: int) -> int:
+    """Columns, in whole blocks, that fill a slice: of `rows` rows of logits, or of as many rows of W in fp32."""
+    return max(1, SLICE_ELEMENTS // (BLOCK * max(rows, dim))) * BLOCK
 
 
 def log_probability(rest: Tensor) -> Tensor:
@@ -127,8 +127,9 @@ def scan_exactly(
     """hidden [n, D], weight [V, D], targets [n] in range, bias [V] -> logprob, lse, statistics [n]; fills log_mass."""
     dtype, rows = log_mass.dtype, hidden.shape[0]
     hidden, scan = hidden.to(dtype), Scan(targets, log_mass, transform, outputs)
-    buffer = log_mass.new_empty(rows * min(slice_width(rows), weight.shape[0]))
-    for columns in chunks(weight.shape[0], slice_width(rows)):
+    width = slice_width(*hidden.shape)
+    buffer = log_mass.new_empty(rows * min(width, weight.shape[0]))
+    for columns in chunks(weight.shape[0], width):
         out = buffer[: rows * (columns.stop - columns.start)].view(rows, -1)
         block_bias = None if bias is None else bias[columns].to(dtype)
         scan.add(columns, transform.logits(hidden, weight[columns].to(dtype), block_bias, out))

@@ -51,8 +51,9 @@ def screen(
     dtype, rows = log_mass.dtype, hidden.shape[0]
     scan = Scan(targets, log_mass, transform, outputs)
     largest = log_mass.new_zeros(rows)
-    buffer = log_mass.new_empty(rows * min(slice_width(rows), weight.shape[0]))
-    for columns in chunks(weight.shape[0], slice_width(rows)):
+    width = slice_width(*hidden.shape)
+    buffer = log_mass.new_empty(rows * min(width, weight.shape[0]))
+    for columns in chunks(weight.shape[0], width):
         z = buffer[: rows * (columns.stop - columns.start)].view(rows, -1).copy_(hidden @ weight[columns].T)
         largest = largest.maximum(z.amax(-1)).maximum(-z.amin(-1))
         scan.add(columns, transform.finish(z if bias is None else z.add_(bias[columns])))
