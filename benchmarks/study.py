@@ -33,6 +33,7 @@ from harness import RESULTS, environment, save, table
 from dftcore import launch, plots
 from dftcore.data.problems import write_problems
 from dftcore.data.sources import find_source
+from dftcore.errors import UserError
 from dftcore.evaluation.comparison import verdict
 from dftcore.files import read_json, read_log, write_json, write_json_lines, write_text
 from dftcore.grading import extract_answer
@@ -363,7 +364,10 @@ def main() -> None:
         raise SystemExit("--train and --test go together")
     began = time.perf_counter()
     study = Study(options)
-    outcome = study.run()
+    try:
+        outcome = study.run()
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     device = torch.device("cuda" if study.cuda else "cpu")
     result = {
         "environment": environment(device, ("torch", "transformers")),

@@ -80,6 +80,7 @@ def test_a_report_tells_runs_apart_and_needs_nothing_else(program, make_run, tmp
         make_run("b", nll=0.6, objective="power", objective_args=["alpha=0.5"], accuracy=0.25),
         make_run("<i>c", objective="dft"),
     ]
+    (tmp_path / "r.html").write_text("an older report")
     done = program("report", *map(str, runs), output=tmp_path / "r.html")
     assert done.status == 0, done.err
     text = (tmp_path / "r.html").read_text()

@@ -43,9 +43,9 @@ class ReportConfig:
 
 def write_report(options: ReportOptions) -> None:
     """One self-contained page about these runs. Raises UserError for a directory that holds none."""
-    check_writable(options.output, "--output")
     if options.output.is_dir():
         raise UserError(f"--output: {options.output} is a directory; give the name of a file, such as report.html")
+    check_writable(options.output.parent, "--output")
     paths = list(dict.fromkeys(run for path in options.runs for run in _directories(path)))
     runs = [read_run(path, "RUN") for path in paths]
     write_text(options.output, page(runs))
