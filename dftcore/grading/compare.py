@@ -210,6 +210,8 @@ class Comparison(Measures):
     def _same_members(self, left: Items | SetOf, right: Items | SetOf) -> bool:
         mine, other = left.items, right.items
         if isinstance(left, SetOf) or isinstance(right, SetOf):
+            if self._names_only_one(mine, other):
+                return False  # a set does not say which value is whose
             return all(self._found(item, other) is not None for item in mine) and all(
                 self._found(item, mine) is not None for item in other
             )

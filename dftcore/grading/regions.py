@@ -116,8 +116,8 @@ class _Builder:
         parts = [self.build(item) for item in node.items]
         if node.joiner == "and" or (node.joiner == "," and all(map(_is_condition, node.items))):
             together = self._combine_all(parts, "intersection")
-            if together.pieces:
-                return together
+            if together.pieces or (node.joiner == "and" and all(map(_is_condition, node.items))):
+                return together  # conditions joined by "and" that exclude each other hold nowhere
         if node.joiner == "," and any(isinstance(item, Seq) for item in node.items):
             raise _NoRegion  # a list of points of the plane
         return self._combine_all(parts, "union")
