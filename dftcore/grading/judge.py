@@ -16,6 +16,7 @@ from functools import lru_cache
 from dftcore.grading.budget import Budget, OutOfBudget
 from dftcore.grading.compare import Comparison
 from dftcore.grading.extract import Found, find_answer, values_before_last
+from dftcore.grading.letters import as_written, is_product, letters
 from dftcore.grading.nodes import (
     Add,
     Based,
@@ -188,6 +189,8 @@ def _decide(
             return False, "not finite"
     if left.key == right.key or _is_whole_of(right, left.key) or _is_whole_of(left, right.key):
         return True, "identical text"
+    if isinstance(first, Words) and isinstance(second, Words) and is_product(left.answer) and is_product(right.answer):
+        return _compare(as_written(left.answer), as_written(right.answer), policy, budget)
     if first is not None and second is not None:
         verdict, rule = _compare(first, second, policy, budget)
         if not verdict:
@@ -221,10 +224,9 @@ def _second_readings(
     for one, other in (((left, first), second), ((right, second), first)):
         reading, node = one
         text = reading.answer or ""
-        if isinstance(node, Words) and 1 < len(text) < 4 and text.isalpha() and not isinstance(other, Words):
-            letters = Mul(tuple(map(Sym, text)))
-            if _compare(letters, other, policy, budget)[0]:
-                return True, "letters multiplied"
+        multiplied = isinstance(node, Words) and 1 < len(text) < 4 and text.isalpha() and not isinstance(other, Words)
+        if multiplied and _compare(letters(text), other, policy, budget)[0]:
+            return True, "letters multiplied"
         if "," not in text:
             continue
         splits = _LEADING_ZERO.search(text) is None  # 1,000 is no list that ends in 000
