@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from dftcore.grading.counting import scale_word
 from dftcore.grading.nodes import (
     DOTS,
     MINUS_ONE,
@@ -30,7 +31,7 @@ from dftcore.grading.nodes import (
 )
 from dftcore.grading.operands import MAX_EXPONENT, STARTING_COMMANDS, Operands, is_integer, multiply
 from dftcore.grading.tokens import Token, Unreadable
-from dftcore.grading.units import SCALE_WORDS, is_unit_symbol, is_unit_word
+from dftcore.grading.units import is_unit_symbol, is_unit_word
 from dftcore.grading.vocabulary import CONSTANTS, DIVIDE, DOT_COMMANDS, FUNCTIONS, GREEK, NUMBER_SETS, TIMES, words
 
 _OPENING = frozenset({"(", "[", "{", "\\{", "|", "langle", "lfloor", "lceil", "lvert", "lVert", "vert"})
@@ -172,6 +173,8 @@ class Expressions(Operands):
             return token.text not in _SEPARATORS and not self._is_unit(token, left)
         if token.kind == "begin":
             return True
+        if token.kind == "text" and len(token.text) == 1:  # an upright variable, as in 3\text{i}, unless it is a unit
+            return token.text.islower() and not is_unit_symbol(token.text)
         if token.text in ("|", "vert") and (self.bars or (self.in_builder and self._bar_separates())):
             return False
         if token.kind == "op":
@@ -193,7 +196,7 @@ class Expressions(Operands):
     def _is_unit(self, token: Token, left: Node) -> bool:
         if isinstance(left, Sym):
             return False
-        if self.is_unit_quotient(token, left) or token.text.lower() in SCALE_WORDS:
+        if self.is_unit_quotient(token, left) or scale_word(token.text):
             return True
         if len(token.text) > 3 and isinstance(left, Num) and token.text.islower() and not self._is_mathematics(token):
             return True

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from dftcore.grading.anchors import anchored, finals, marked
 from dftcore.grading.boxes import box_start, last_box, without_hollow_boxes
+from dftcore.grading.counting import scale_word
 from dftcore.grading.numerals import digits_as_written, last_numeral, leading_numeral, numerals
 from dftcore.grading.spoken import is_date
 from dftcore.grading.units import is_unit_word
@@ -58,6 +59,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\\$(]|\s*$)|\n")
 _SPACE = re.compile(r"\s")
 _OPEN = re.compile(r"\$\$|\\\[|\\\(|(?<!\\)\$")
 _CLOSE = {"\\[": "\\]", "\\(": "\\)"}
+_NEXT_WORD = re.compile(r"\s+[A-Za-z]+\b")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?:'[a-z]+)?")
 _INVISIBLE = re.compile(r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|operatorname|begin|end)\s*\{[^{}]*\}")
 _LABELS = words(
@@ -226,6 +228,8 @@ def _statement(rest: str) -> str | None:
     if _BOUNDING.match(sentence) or _HEDGED.search(sentence) or "otherwise" in sentence:
         return sentence
     number = leading_numeral(sentence)
+    if number:
+        number = _with_scale(number, sentence[len(number) :])
     if number and _goes_on_in_words(sentence[len(number) :]):
         return number
     if is_whole(sentence):
@@ -241,6 +245,12 @@ def _statement(rest: str) -> str | None:
         return sentence[clause.end() :].strip()
     value = _last_value(sentence)
     return value.text if value else sentence
+
+
+def _with_scale(number: str, rest: str) -> str:
+    """A number with the word after it that scales it, as in ``7 million``."""
+    word = _NEXT_WORD.match(rest)
+    return number + word.group() if word and scale_word(word.group().strip()) else number
 
 
 def _goes_on_in_words(rest: str) -> bool:
@@ -327,7 +337,8 @@ def _last_value(text: str) -> Found | None:
     if spans and (number is None or number.start() < spans[-1].end):
         start, found = spans[-1].start, Found(_listed(spans, text) or spans[-1].inside.strip(), "last mathematics")
     elif number is not None:
-        start, found = number.start(), Found(number.group().strip(), "last number")
+        value = _with_scale(number.group().strip(), text[number.end() : number.end() + 20])
+        start, found = number.start(), Found(value, "last number")
     else:
         return None
     return None if _REVERSING.search(text[max(start - 40, 0) : start]) else found
@@ -354,7 +365,9 @@ def _is_mathematics(span: Span, text: str) -> bool:
 
 def _last_number(text: str) -> Found | None:
     match = last_numeral(text)
-    return Found(match.group().strip(), "last number") if match else None
+    if match is None:
+        return None
+    return Found(_with_scale(match.group().strip(), text[match.end() : match.end() + 20]), "last number")
 
 
 def values_before_last(text: str) -> tuple[str, ...]:

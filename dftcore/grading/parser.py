@@ -13,13 +13,13 @@ from fractions import Fraction
 from itertools import pairwise
 
 from dftcore.grading.budget import Budget
+from dftcore.grading.counting import scale_of, states_more
 from dftcore.grading.environments import Environments
 from dftcore.grading.nodes import (
     DOTS,
     EMPTY,
     SCALARS,
     Based,
-    Choice,
     Const,
     Func,
     Items,
@@ -36,12 +36,13 @@ from dftcore.grading.nodes import (
     Words,
 )  # fmt: skip
 from dftcore.grading.operands import is_integer, multiply
+from dftcore.grading.options import options
 from dftcore.grading.policy import Limits
 from dftcore.grading.respell import respell
 from dftcore.grading.spoken import SPOKEN, all_but, saying, written_out
-from dftcore.grading.textform import text_key, word_key
+from dftcore.grading.textform import word_key
 from dftcore.grading.tokens import Token, Unreadable, tokenize
-from dftcore.grading.units import PERCENT_WORDS, SCALE_WORDS, is_unit_word
+from dftcore.grading.units import PERCENT_WORDS, is_unit_word
 from dftcore.grading.vocabulary import (
     CONSTANTS,
     DOT_COMMANDS,
@@ -50,25 +51,14 @@ from dftcore.grading.vocabulary import (
     NUMBER_SETS,
     RELATIONS,
     SET_OPERATORS,
-    words,
 )
 
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), "\\{": ("\\}",), "{": ("}",), "langle": ("rangle",)}
-_LETTER_OPTION = re.compile(r"^\(?([A-J])\)\.?\s*(\S.*)?$|^(?:[Oo]ption|[Cc]hoice)\s+\(?([A-J])\)?$", re.DOTALL)
-_TEXT_WRAP = re.compile(
-    r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox|bf|rm|textit)\s*\{\s*(\(?[A-J]\)?)[.:]?\s*\}|\\[, ~;:!]"
-)
 _BASED = re.compile(
     r"\(?([0-9A-Fa-f]+)\)?\s*(?:_\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?:base\s*\}?\s*)?|\s+(?:in\s+)?base\s+)"
     r"([a-z]+|\d{1,2})[\s}]*"
 )
 _CLOCK = re.compile(r"^\d{1,2}:\d\d")
-# Words that start a condition or a remark, so what precedes is not a quantity with a unit.
-_REMARKS = words("if where for when with such is are not otherwise only while since as because no none wrong incorrect")
-# Words that make another number of the one before them, so they are no unit to leave out.
-_COMPUTING = words(
-    "squared cubed factorial halves thirds fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths"
-)
 _OF_AREAS = (["sq"], ["square"], ["cubic"], ["cu"])
 
 
@@ -164,10 +154,8 @@ class Parser(Environments):
         if self.at(":") and not self.in_builder:
             return self._ratio(node)
         unit = self._unit(node)
-        first, _, rest = unit.partition(" ")
-        scale = SCALE_WORDS.get(first.lower())
-        if scale is not None and isinstance(node, (*SCALARS, Quantity)):
-            node, unit = _times(node, scale), rest.strip()
+        while unit and isinstance(node, (*SCALARS, Quantity)) and (scaled := scale_of(unit)) is not None:
+            node, unit = _times(node, scaled[0]), scaled[1]
         return Quantity(self.scalar(node), unit) if unit else node
 
     def _ratio(self, first: Node) -> Node:
@@ -194,13 +182,10 @@ class Parser(Environments):
             token = self.next
             joins = token.text in ("and", "or", "in", "U") and not (token.text == "in" and parts[-1:] in _OF_AREAS)
             if token.kind == "text" or (token.kind == "word" and not joins):
-                words = token.text.split()
                 if not parts and token.kind == "word" and not self._may_be_unit(node, token):
                     raise Unreadable(f"word {token.text!r}")
-                if any(word.strip(".,").lower() in _REMARKS for word in words):
-                    raise Unreadable("a remark, not a unit")
-                if not parts and words and words[0].lower() in _COMPUTING:
-                    raise Unreadable("computes with the number, not a unit")
+                if states_more(token.text, not parts):
+                    raise Unreadable("a statement, not a unit")
                 parts.append(self.take().text)
             elif parts and self.at("/", "cdot"):
                 parts.append(self.take().text)
@@ -266,12 +251,9 @@ def parse(text: str, limits: Limits, budget: Budget, thousands: bool = True) -> 
     """The node that ``text`` (one tidied answer) stands for, or None. Raises only OutOfBudget."""
     if not text or len(text) > limits.chars:
         return None
-    option = _LETTER_OPTION.match(_TEXT_WRAP.sub(r"\1 ", text).strip())
-    if option:
-        content = option.group(2)
-        letter = option.group(1) or option.group(3)
-        if content is None or text_key(content):
-            return Choice(letter, parse(content, limits, budget) if content else None)
+    option = options(text, lambda content: parse(content, limits, budget))
+    if option is not None:
+        return option
     words = word_key(text)
     said = saying(words)
     if said is not None:
@@ -316,14 +298,14 @@ def _modulo(value: Node, modulus: Node) -> Node:
     return Func("residue", (value, modulus))
 
 
-def _times(node: Node, scale: int) -> Node:
+def _times(node: Node, scale: Fraction) -> Node:
     """``3 million`` and ``\\$3 million``: the number is scaled and the unit before it stays."""
     if isinstance(node, Quantity):
         return Quantity(_times(node.value, scale), node.unit)
     if isinstance(node, Num):
         place = node.unit_in_last_place
         return Num(node.value * scale, place * scale if place is not None else None)
-    return multiply(node, Num(Fraction(scale)))
+    return multiply(node, Num(scale))
 
 
 def _is_set(node: Node) -> bool:

@@ -54,7 +54,11 @@ for _entry in re.split(r"\n| / ", _PLAIN):
         }
 _COMPOUND = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "kmph": "km/hour", "cc": "cm^3", "sq": "square"}
 # Words that multiply the number before them: "5 million" is no more 5 than 500 is.
-SCALE_WORDS = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALE_WORDS = {
+    "dozen": 12, "score": 20, "gross": 144, "hundred": 10**2, "thousand": 10**3, "myriad": 10**4, "lakh": 10**5,
+    "million": 10**6, "crore": 10**7, "billion": 10**9, "trillion": 10**12, "quadrillion": 10**15,
+    "quintillion": 10**18, "sextillion": 10**21, "googol": 10**100,
+}  # fmt: skip
 PERCENT_WORDS = frozenset({"percent", "percentage", "pct", "percents"})
 _SPLIT = re.compile(r"\s*(/|\bper\b|\*|\\cdot|\\times|\s|(?<!\^)-)\s*")
 _POWER = re.compile(r"(?:\^|\*\*)\s*\{?\s*(-?\d)\s*\}?$")

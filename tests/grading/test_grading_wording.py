@@ -1,0 +1,118 @@
+"""Answers with words and letters about them: options, letters that multiply, words after a number. Both ways round."""
+
+import pytest
+from grading_tables import table
+
+from dftcore.grading import explain
+
+SAME = r"""
+# one option, however it is written
+E  ~~  E. 31
+E  ~~  \text{Option E}
+E  ~~  \boxed{\text{E. 31 kg}}
+E  ~~  **E. 31**
+\textbf{(E)}\ 31  ~~  E: 31
+E  ~~  (E) none of these
+E  ~~  (E) cannot be determined
+E  ~~  The answer is (E), not (D).
+# a list of options is a set of them
+\text{(B), (D)}  ~~  (D) and (B)
+(B), (D)  ~~  B and D
+# letters multiply in any order
+gh  ~~  hg
+pqr  ~~  rqp
+Rt  ~~  tR
+# words stay words
+Yes  ~~  YES
+Bob  ~~  bob
+Odd  ~~  odd
+# words that scale
+48  ~~  4 dozen
+\text{4 dozen eggs}  ~~  48 eggs
+6{,}000{,}000  ~~  6 \text{ millions}
+200000  ~~  2 lakh
+6000000  ~~  The town has 6 million people in it.
+600000  ~~  6 \text{ hundred thousand}
+0.0012  ~~  12 \text{ basis points}
+0.004  ~~  4 \text{ per mille}
+# words that only name what is counted
+6  ~~  6 \text{ red apples}
+6  ~~  6 \text{ ways in total}
+6  ~~  6 \text{ (correct)}
+6  ~~  6\text{ fifth graders}
+6  ~~  6 \text{ months}
+6  ~~  6 \text{ in all}
+# upright letters
+4i  ~~  4\text{i}
+4 \text{ m}  ~~  4
+"""
+
+DIFFERENT = r"""
+# several options, and options denied
+E  ~~  (E) or (D)
+E  ~~  The answer is (E) and (D).
+E  ~~  \boxed{(E),(D)}
+E  ~~  E) or D)
+E  ~~  (E)(D)
+E  ~~  E. 31  D. 17
+E  ~~  (E) / (D)
+E  ~~  (E) is wrong
+E  ~~  (E) is not it
+E  ~~  (E) or neither
+E  ~~  (E)^2
+E  ~~  (E)+(D)
+\textbf{(E)}\ 31  ~~  (E) 31 or (D) 17
+(B), (D)  ~~  (B)
+(B), (D)  ~~  (B), (E)
+(B), (D)  ~~  (A), (B), (D)
+# capitals and small letters that multiply
+gH  ~~  Gh
+rst  ~~  RST
+pg  ~~  PG
+HHT  ~~  HTH
+CAB  ~~  ABC
+on  ~~  No
+# words that scale
+6  ~~  6 dozen
+6  ~~  The answer is 6 dozen.
+6  ~~  6 \text{ crores}
+6  ~~  6 \text{ billionths}
+6  ~~  6 \text{ basis points}
+6  ~~  There are 6 million people in it.
+6  ~~  The answer is 6 million people in total.
+# words that make a statement
+6  ~~  6 \text{ out of 7}
+6  ~~  6 \text{ plus 2}
+6  ~~  6 \text{ (mod 9)}
+6  ~~  6\text{ (false)}
+6  ~~  6 \text{ at least}
+6  ~~  6 \text{ maximum}
+6  ~~  6 \text{ under par}
+6  ~~  6 \text{ more than } y
+6  ~~  6 \text{ pi}
+6  ~~  6 \text{ out of seven}
+6  ~~  6 \text{ to the fifth}
+6  ~~  6 \text{ tripled}
+# upright letters
+4  ~~  4\text{i}
+4  ~~  4\,\text{y}
+# names against a set
+\{4,9\}  ~~  p=4,q=9
+# conditions that exclude each other
+x<2 \text{ or } x>4  ~~  x<2 \text{ and } x>4
+(-\infty,2]\cup[4,\infty)  ~~  x\le2 \text{ and } x\ge4
+"""
+
+
+@pytest.mark.parametrize(("left", "right"), table(SAME))
+def test_same(left, right):
+    for gold, prediction in ((left, right), (right, left)):
+        result = explain(gold, prediction)
+        assert (result.verdict, result.status) == (True, "ok"), result
+
+
+@pytest.mark.parametrize(("left", "right"), table(DIFFERENT))
+def test_different(left, right):
+    for gold, prediction in ((left, right), (right, left)):
+        result = explain(gold, prediction)
+        assert (result.verdict, result.status) == (False, "ok"), result
