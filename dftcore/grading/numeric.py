@@ -108,6 +108,8 @@ class Evaluator:
         try:
             if known is not None:
                 return known(*args)
+            if node.name in ("sin", "cos") and (quarter := self._quarter(args[0])) is not None:
+                return self.mp.mpf((0, 1, 0, -1)[(quarter + (node.name == "cos")) % 4])
             plain = _SAME_NAME.get(node.name)
             if plain is not None and len(args) == 1:
                 value = getattr(self.mp, plain)(args[0])
@@ -118,6 +120,14 @@ class Evaluator:
         except (ZeroDivisionError, ValueError):
             raise Undefined from None
         return self.opaque(node.name, args)
+
+    def _quarter(self, angle: Any) -> int | None:
+        """How many right angles a real angle is, to its last digits: their sines are exact, and leave no rounding."""
+        if self.mp.im(angle) != 0 or not abs(angle) < 10**_GUARD:
+            return None
+        turns = 2 * self.mp.re(angle) / self.mp.pi
+        nearest = int(self.mp.nint(turns))
+        return nearest if nearest and abs(turns - nearest) < self.mp.mpf(10) ** (2 * _GUARD - self.digits) else None
 
     def opaque(self, name: str, args: list[Any]) -> Any:
         """A function without a definition: a value as good as random that depends on the arguments only."""
@@ -310,10 +320,11 @@ def same_at(left: Node, right: Node, point: dict[str, Fraction], budget: Budget,
             return None  # outside the domain of one side, or on another branch of a root
         gap = abs(first - second)
         if evaluator.lost < digits - 2 * _GUARD:
-            if gap > max(abs(first), abs(second)) * mp.mpf(10) ** -_GUARD and evaluator.lost < _GUARD:
+            tiny = mp.mpf(10) ** (2 * _GUARD - digits)  # of this size beside zero: rounding, if it shrinks
+            if gap > max(max(abs(first), abs(second)) * mp.mpf(10) ** -_GUARD, tiny) and evaluator.lost < _GUARD:
                 return False
             if before is not None:
-                scale = max(abs(first), abs(second), evaluator.largest)
+                scale = max(abs(first), abs(second), evaluator.largest, 0 if before == mp.inf else 1)
                 return bool(gap <= before * mp.mpf(10) ** -_GUARD and gap <= scale * mp.mpf(10) ** (_GUARD - digits))
             before = gap if gap else mp.inf
             digits += 2 * _GUARD
