@@ -45,10 +45,11 @@ from dftcore.grading.nodes import (
 )  # fmt: skip
 from dftcore.grading.numeric import constant_value, symbols
 from dftcore.grading.policy import Limits
-from dftcore.grading.vocabulary import FUNCTIONS
+from dftcore.grading.vocabulary import FUNCTIONS, INVERSES
 
 _KNOWN_FUNCTIONS = frozenset(FUNCTIONS.values()) | {"root", "sum", "prod", "int", "lim"}
 _EVERYWHERE_DEFINED = frozenset({"sqrt", "root", "sin", "cos", "abs", "floor", "ceil", "max", "min"})
+_COORDINATES = frozenset("xyz")
 _MOST_WRITTEN_OUT = 400
 _MOST_SIGNS = 4
 
@@ -88,6 +89,20 @@ def _is_segment(node: Node) -> bool:
             return isinstance(node.factors[1], Sym) and node.factors[1].name.startswith("angle")
         return all(_is_segment(factor) for factor in node.factors)
     return isinstance(node, Sym) and (node.name[0].isupper() or " " in node.name)
+
+
+def _is_asked_for(node: Node) -> bool:
+    """Whether a side of an equation is what a question asks for, rather than an equation's: a sum, a product or a
+    quotient of different letters (``m+n``), or a function of one (``\\sin\\theta``). Coordinates make equations."""
+    if isinstance(node, Func):
+        return node.name in INVERSES and isinstance(node.args[0], Sym) and node.args[0].name not in _COORDINATES
+    if not isinstance(node, (Add, Mul)):
+        return False
+    parts = node.terms if isinstance(node, Add) else node.factors
+    names = [part.base if isinstance(part, Pow) and part.exponent == MINUS_ONE else part for part in parts]
+    plain = isinstance(node, Mul) or names == list(parts)
+    letters = {part.name for part in names if isinstance(part, Sym)}
+    return plain and len(letters) == len(names) > 1 and not _COORDINATES & letters
 
 
 def settle(node: Node) -> Node:
@@ -157,6 +172,8 @@ def _resolved(node: Relation) -> Node:
         return _named(args[0], args[-1], ends)
     if len(args) == 2 and is_name(args[1]):
         return _named(args[1], args[0], ends)
+    if _is_asked_for(args[0]) and not symbols(*args[1:]):
+        return _named(args[0], args[-1], ends)
     if len(args) > 2 and not symbols(args[-1], args[-2]) and symbols(args[0]):
         return Named(args[0], settle(args[-1]), ends)  # "x + y = 5 + 7 = 12" works a value out
     return ends if len(args) == 2 or any(isinstance(part, Sym) for part in walk(node)) else Relation(ops, args)

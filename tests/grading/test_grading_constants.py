@@ -1,0 +1,59 @@
+"""Constants that cancel, expressions given a value, and other spellings of numbers. Checked both ways round."""
+
+import pytest
+from grading_tables import table
+
+from dftcore.grading import explain
+
+SAME = r"""
+# constants that come to nothing
+0  ~~  \sin 3\pi
+0  ~~  \cos 270^\circ
+0  ~~  \sqrt{10}-\sqrt{2}\sqrt{5}
+0  ~~  e^{2i\pi}-1
+0  ~~  \log_3 5-\frac{\ln 5}{\ln 3}
+5  ~~  5+\sin 2\pi
+-1  ~~  \cos\pi+i\sin\pi
+# what a question asks for, and its value
+17  ~~  p+q=17
+17  ~~  a+b+c+d=17
+\frac25  ~~  \cos\theta=\frac25
+\frac25  ~~  \frac{p}{q}=\frac25
+a+b=5  ~~  b=5-a
+m+n=5  ~~  2m+2n=10
+"""
+
+DIFFERENT = r"""
+# constants that nearly come to nothing
+0  ~~  10^{-30}
+0  ~~  \sin(10^{-30})
+0  ~~  \sin(\pi+10^{-40})
+0  ~~  \sqrt3\cdot10^{-70}
+0  ~~  \sin\frac{22}{7}
+0  ~~  e^{-200}
+3  ~~  3+\sin(\pi+10^{-40})
+\sqrt3  ~~  \sqrt3+10^{-90}
+\sqrt3  ~~  \sqrt3+\sin(10^{-70})
+\sin(10^{-60})  ~~  3\sin(10^{-60})
+# equations, and values of other expressions
+17  ~~  x+y=17
+17  ~~  2m+n=17
+17  ~~  m+n=18
+p+q=17  ~~  m+n=17
+\sin\theta=\frac25  ~~  \cos\theta=\frac25
+\frac{p}{q}=\frac25  ~~  \frac{q}{p}=\frac25
+"""
+
+
+@pytest.mark.parametrize(("left", "right"), table(SAME))
+def test_same(left, right):
+    for gold, prediction in ((left, right), (right, left)):
+        result = explain(gold, prediction)
+        assert (result.verdict, result.status) == (True, "ok"), result
+
+
+@pytest.mark.parametrize(("left", "right"), table(DIFFERENT))
+def test_different(left, right):
+    for gold, prediction in ((left, right), (right, left)):
+        result = explain(gold, prediction)
+        assert (result.verdict, result.status) == (False, "ok"), result
