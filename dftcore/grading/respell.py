@@ -38,11 +38,25 @@ _MAPS_TO = re.compile(r"^\s*(\w)\s*:\s*(\w)\s*\\mapsto(?![A-Za-z])")
 _DOLLARS = re.compile(r"^\s*(?:USD|US|AUD|CAD|NZ|HK|\\mathdollar|\\textdollar)\s*(?:\\?\$)?\s*(?=[\d.])")
 _DOLLARS_AND_CENTS = re.compile(r"\\?\$?\s*(\d+) dollars?,? and (\d\d?) cents?")
 
+# Recurring decimals: 0.1\dot{6}, 0.\dot{1}4\dot{2}, 0.(6), .\overline{3}, and 0.666... with its block written out.
+_DOTTED = re.compile(r"(\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
+_BRACKETED = re.compile(r"(-?\d+\.)\((\d+)\)")
+_BARE_POINT = re.compile(r"(?<!\d)\.(?=\d*\\(?:overline|bar)(?![A-Za-z]))")
+_GOING_ON = re.compile(r"(?<=\.)\d*?((\d)\2\2+|(\d{2,6})\3+)\s*(?:\.\.\.+|\\[lc]?dots)\s*$")
+_LONGEST_ENDING = 60
+_ABOUT = re.compile(r"^\s*\\(?:text|mbox|mathrm)\s*\{\s*(?:about|approximately|approx\.?|roughly)\s*\}")
+_FLOURISH = re.compile(r"^\s*\\therefore(?![A-Za-z])|\\(?:checkmark|blacksquare|qed|QED)\s*$")
+_OUT_OF = re.compile(r"\s*(\d+)\s*(?:\\text\s*\{\s*)?out of\s*\}?\s*(\d+)\s*\}?")
+
 
 def respell(text: str) -> str:
     """``text`` in the one spelling that the tokenizer knows; linear time."""
     if "\\" in text:
         text = _latex(text)
+    if "." in text:
+        text = _decimal(text)
+    if "out of" in text and (share := _OUT_OF.fullmatch(text)):
+        return rf"\frac{{{share[1]}}}{{{share[2]}}}"
     if "{.}" in text:
         text = _DECIMAL_POINT.sub(".", text)
     if text[:1] in "UACNH\\":
@@ -63,6 +77,8 @@ def respell(text: str) -> str:
 
 def _latex(text: str) -> str:
     text = text.replace("\\left<", "\\langle ").replace("\\right>", "\\rangle ").replace("\\colon", ":")
+    text = _FLOURISH.sub("", text)
+    text = _ABOUT.sub(r"\\approx ", text)
     if "mapsto" in text:
         text = _MAPS_TO.sub(r"\1(\2)=", text)
     if "color" in text:
@@ -71,6 +87,22 @@ def _latex(text: str) -> str:
         text = _PRODUCT_OF_VECTORS.sub(r"\\vec{\1}\\\2\\vec{\3}", text)
     if "frac" in text and ("text" in text or "mathrm" in text):
         text = _UNIT_FRACTION.sub(_unit_quotient, text)
+    return text
+
+
+def _decimal(text: str) -> str:
+    """Recurring decimals with a bar over their block."""
+    if "\\dot" in text:
+        text = _DOTTED.sub(lambda match: rf"{match[1]}\overline{{{match[2]}{match[3] or ''}{match[4] or ''}}}", text)
+    if "\\overline" in text or "\\bar" in text:
+        text = _BARE_POINT.sub("0.", text)
+    if text.endswith(")") and (bracketed := _BRACKETED.fullmatch(text)):
+        return rf"{bracketed[1]}\overline{{{bracketed[2]}}}"
+    if text.endswith(("...", "dots")) and "," not in text and ";" not in text:
+        ending = text[-_LONGEST_ENDING:]
+        if going_on := _GOING_ON.search(ending):
+            start = len(text) - len(ending) + going_on.start(1)
+            return rf"{text[:start]}\overline{{{going_on[2] or going_on[3]}}}"
     return text
 
 
