@@ -184,6 +184,8 @@ class Comparison(Measures):
                 values = tuple(item.value for item in right.items if isinstance(item, Named))
                 names = {item.name for item in right.items if isinstance(item, Named)}
                 return self._decide(len(names) == len(values) and self._in_order(left.items, values), "items in order")
+            if isinstance(right, SetOf) and len(right.items) == 1 and isinstance(right.items[0], Seq):
+                return self._decide(left.closing == ")" and self.same(left, right.items[0]), "single member")
             return self._decide(self.policy.tuples_as_sets and self._same_members(SetOf(left.items), right), "members")
         if isinstance(left, Seq) and isinstance(right, Func) and len(right.args) == len(left.items) > 1:
             label = len(right.name) == 1 and right.name.isupper() and (left.opening, left.closing) == ("(", ")")

@@ -119,6 +119,11 @@ def _function(name: str, args: list[Fraction], limits: Limits) -> Fraction | Non
         if count * max(count.bit_length(), 1) > limits.bits:
             raise TooLarge
         return Fraction(math.factorial(count))
+    if name == "double factorial" and integers and first >= 0:
+        count = first.numerator
+        if count * max(count.bit_length(), 1) > limits.bits:
+            raise TooLarge
+        return Fraction(math.prod(range(count, 0, -2)))
     if name == "binom" and integers and len(args) == 2 and first >= 0 <= args[1]:
         count, chosen = first.numerator, args[1].numerator
         if min(chosen, abs(count - chosen)) * count.bit_length() > limits.bits:

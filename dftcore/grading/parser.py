@@ -180,7 +180,7 @@ class Parser(Environments):
         parts: list[str] = []
         while True:
             token = self.next
-            joins = token.text in ("and", "or", "in", "U") and not (token.text == "in" and parts[-1:] in _OF_AREAS)
+            joins = token.text in ("and", "or", "U") or (token.text == "in" and not self._is_inches(node, parts))
             if token.kind == "text" or (token.kind == "word" and not joins):
                 if not parts and token.kind == "word" and not self._may_be_unit(node, token):
                     raise Unreadable(f"word {token.text!r}")
@@ -196,6 +196,13 @@ class Parser(Environments):
                 break
         unit = " ".join(parts).strip()
         return "percent" if unit.lower() in PERCENT_WORDS or unit.lower() == "per cent" else unit
+
+    def _is_inches(self, node: Node, parts: list[str]) -> bool:
+        """``18 in`` and ``18 sq in``: nothing follows that the number could be in."""
+        after = self.ahead(1)
+        return parts in _OF_AREAS or (
+            not parts and isinstance(node, Num) and (after.kind == "stop" or after.text == "^")
+        )
 
     def _may_be_unit(self, node: Node, token: Token) -> bool:
         if self.is_unit_quotient(token, node):

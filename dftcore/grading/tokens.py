@@ -29,7 +29,7 @@ class Token(NamedTuple):
 STOP = Token("stop", "", False)
 _DECIMALS = r"(?:\.\d+)?"
 # Separators that can mean nothing but thousands: {,}  \,  ,\!  \!  \;  and their mixtures.
-_MARKED_GROUPS = re.compile(r"\d{1,3}(?:(?:\{,\}|,?\s?\\[!,;:]|,\\ )\s*\d{3})+(?!\d)" + _DECIMALS)
+_MARKED_GROUPS = re.compile(r"\d{1,3}(?:(?:\{,\}|(?:\\!)?,?\s?\\[!,;:]|,\\ )\s*\d{3})+(?!\d)" + _DECIMALS)
 _COMMA_GROUPS = re.compile(r"(?<!\d,)[1-9]\d{0,2}(?:,\d{3})+(?!,?\d)" + _DECIMALS)
 _SPACE_GROUPS = re.compile(r"[1-9]\d{0,2}(?: \d{3})+(?![\d/]| \d)" + _DECIMALS)
 _NUMERAL = re.compile(r"(?:\d+(?:\.\d+|\.(?![.\w]))?|\.\d+)(?:[eE][+-]?\d+(?![\w.{]))?")

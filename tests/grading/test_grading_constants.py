@@ -21,6 +21,30 @@ SAME = r"""
 \frac25  ~~  \frac{p}{q}=\frac25
 a+b=5  ~~  b=5-a
 m+n=5  ~~  2m+2n=10
+# recurring decimals
+\frac49  ~~  0.\dot{4}
+\frac{7}{30}  ~~  0.2\dot{3}
+\frac{3}{7}  ~~  0.\dot{4}2857\dot{1}
+\frac49  ~~  .\overline{4}
+\frac49  ~~  0.(4)
+\frac49  ~~  0.444...
+\frac{7}{30}  ~~  x = 0.2333\ldots
+\frac{4}{11}  ~~  0.3636...
+# marks and words around a value
+\frac56  ~~  \text{about } 0.833
+31  ~~  31 \checkmark
+31  ~~  \therefore n=31
+31  ~~  n=31\ \blacksquare
+3/8  ~~  3 out of 8
+3/8  ~~  3 \text{ out of } 8
+# inches
+31  ~~  31 in
+31 in  ~~  31 \text{ inches}
+31 in^2  ~~  31 square inches
+# other
+(5,6)  ~~  \{(5,6)\}
+15  ~~  5!!
+1\!,\!250  ~~  1250
 """
 
 DIFFERENT = r"""
@@ -42,6 +66,17 @@ DIFFERENT = r"""
 p+q=17  ~~  m+n=17
 \sin\theta=\frac25  ~~  \cos\theta=\frac25
 \frac{p}{q}=\frac25  ~~  \frac{q}{p}=\frac25
+# decimals that go on otherwise
+\frac56  ~~  0.834...
+\frac49  ~~  0.45454...
+\frac49  ~~  0.44...
+0.5,0.444  ~~  0.5,0.444...
+3/8  ~~  3
+# brackets
+(5,6)  ~~  \{5,6\}
+[5,6]  ~~  \{[5,6]\}
+(5,6)  ~~  \{(5,6),(7,8)\}
+5!!  ~~  (5!)!
 """
 
 
