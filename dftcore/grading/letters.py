@@ -12,6 +12,7 @@ from dftcore.grading.vocabulary import words
 
 _LONGEST = 6
 _VOWELS = frozenset("aeiouy")
+_ROMAN, _SMALL_ROMAN = frozenset("IVXLCDM"), frozenset("ivx")
 # Words of two letters, and those of three without a vowel between two consonants.
 _SHORT_WORDS = words(
     "am an as at be by do go he hi if in is it me mr ms my no of oh ok on or pm so to up us we ada age ago aim air ale "
@@ -39,6 +40,8 @@ def letters(text: str) -> Mul:
 
 
 def as_written(text: str) -> Node:
-    """The product of the letters, or the letters in their order where that may matter: ``HTH`` is a sequence."""
-    ordered = len(set(text)) < len(text) or (len(text) > 2 and text.isupper())
+    """The product of the letters, or the letters in their order where that may matter: ``HTH`` is a
+    sequence, ``IV`` a numeral."""
+    numeral = _ROMAN.issuperset(text) or _SMALL_ROMAN.issuperset(text)
+    ordered = numeral or len(set(text)) < len(text) or (len(text) > 2 and text.isupper())
     return Words(text) if ordered else letters(text)

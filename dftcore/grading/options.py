@@ -29,7 +29,12 @@ _JOINED = re.compile(
     rf"(?:\(?({_LETTER})\)|({_LETTER})(?=\s*(?:$|[,;/&]|and\b|or\b)))\.?\s*"
 )
 _LABEL = re.compile(rf"(?<![\w\\^_(]){_LETTER}\)|(?<!\w)\({_LETTER}\)")
-_CONTRASTED = re.compile(rf"(?<=\))(?:\s+and|,?\s+(?:not|rather than|instead of)\s+(?:[Oo]ption\s+)?\({_LETTER}\))$")
+# A reason, or the option that the one before is told from.
+_CONTRASTED = re.compile(
+    r"(?<=\))(?:\s+and|,?\s+(?:because|since)\b.*"
+    rf"|,?\s+(?:not|rather than|instead of)\s+(?:[Oo]ption\s+)?\({_LETTER}\))$",
+    re.DOTALL,
+)
 _DOTTED = re.compile(rf":|(?<!\w){_LETTER}\.\s")  # a ratio, or a second option, after a letter without brackets
 _OPERATOR = re.compile(
     r"[-+*/^_=<>!',;:&~%]|\\(?:cdot|times|cup|cap|setminus|div|pm|mp|in|le|leq|ge|geq|ne|neq|to|wedge|vee|land|lor|&|%)"
