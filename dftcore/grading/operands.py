@@ -41,6 +41,7 @@ from dftcore.grading.vocabulary import (
     INVERSES,
     NEEDS_BRACKET,
     NUMBER_SETS,
+    SHAPES,
 )
 
 _FRACTIONS = frozenset({"frac", "dfrac", "tfrac", "cfrac"})
@@ -266,7 +267,7 @@ class Operands(Reader):
         if name == "Delta" and self.next.kind == "word" and len(self.next.text) == 1:
             return self._symbol("Delta" + self.take().text)
         if name in GREEK:
-            return self._symbol(name)
+            return self._symbol(SHAPES.get(name, name))
         if name in DOT_COMMANDS:
             return DOTS
         if name.startswith("set:") and name[4:] in NUMBER_SETS:

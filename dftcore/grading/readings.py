@@ -93,11 +93,14 @@ def _is_segment(node: Node) -> bool:
 
 def _is_asked_for(node: Node) -> bool:
     """Whether a side of an equation is what a question asks for, rather than an equation's: a sum, a product or a
-    quotient of different letters (``m+n``), or a function of one (``\\sin\\theta``). Coordinates make equations."""
+    quotient of different letters (``m+n``), a sum of lengths (``AB+BC``), or a function of one letter
+    (``\\sin\\theta``). Coordinates make equations."""
     if isinstance(node, Func):
         return node.name in INVERSES and isinstance(node.args[0], Sym) and node.args[0].name not in _COORDINATES
     if not isinstance(node, (Add, Mul)):
         return False
+    if isinstance(node, Add) and all(isinstance(term, Mul) and _is_segment(term) for term in node.terms):
+        return True
     parts = node.terms if isinstance(node, Add) else node.factors
     names = [part.base if isinstance(part, Pow) and part.exponent == MINUS_ONE else part for part in parts]
     plain = isinstance(node, Mul) or names == list(parts)

@@ -46,6 +46,9 @@ _GOING_ON = re.compile(r"(?<=\.)\d*?((\d)\2\2+|(\d{2,6})\3+)\s*(?:\.\.\.+|\\[lc]
 _LONGEST_ENDING = 60
 _ABOUT = re.compile(r"^\s*\\(?:text|mbox|mathrm)\s*\{\s*(?:about|approximately|approx\.?|roughly)\s*\}")
 _FLOURISH = re.compile(r"^\s*\\therefore(?![A-Za-z])|\\(?:checkmark|blacksquare|qed|QED)\s*$")
+_HALF_LINE = re.compile(
+    r"\\mathbb\s*\{?\s*R\s*\}?\s*(?:\^\s*(?:\+|\{\s*\+\s*\})|_\s*(?:\+|\{\s*(?:\+|>\s*0|(\\geq?(?:slant)?\s*0))\s*\}))"
+)
 _OUT_OF = re.compile(r"\s*(\d+)\s*(?:\\text\s*\{\s*)?out of\s*\}?\s*(\d+)\s*\}?")
 
 
@@ -79,6 +82,8 @@ def _latex(text: str) -> str:
     text = text.replace("\\left<", "\\langle ").replace("\\right>", "\\rangle ").replace("\\colon", ":")
     text = _FLOURISH.sub("", text)
     text = _ABOUT.sub(r"\\approx ", text)
+    if "mathbb" in text:
+        text = _HALF_LINE.sub(lambda match: r"[0,\infty)" if match[1] else r"(0,\infty)", text)
     if "mapsto" in text:
         text = _MAPS_TO.sub(r"\1(\2)=", text)
     if "color" in text:

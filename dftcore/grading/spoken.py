@@ -6,8 +6,10 @@ Usage: ``written_out("twenty-five percent")`` is ``"25 percent"``; ``saying("all
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
-from dftcore.grading.nodes import EMPTY, INFINITY, Const, Node, Words, negate
+from dftcore.grading.nodes import EMPTY, INFINITY, Const, Node, Num, Words, negate
+from dftcore.grading.units import SCALE_WORDS
 
 SPOKEN = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
@@ -43,8 +45,17 @@ _TO = re.compile(
     r"\s*(\d+)(?:\s+to\s+|\s*\\text\s*\{\s*to\s*\}\s*)(\d+)\s*(?:(?:to|\\text\s*\{\s*to\s*\})\s*(\d+)\s*)?"
 )
 _ARTICLE = re.compile(r"(?:a|an|the) (?=[a-z]{3})")
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
 # What a whole answer in words stands for.
 _SAYINGS: dict[str, Node] = {
+    "half": Num(Fraction(1, 2)),
+    **{f"{_article(word)} {word}": Num(Fraction(1, value)) for word, value in _PARTS.items() if not word.endswith("s")},
+    **{f"{_article(word)} {word}": Num(Fraction(value)) for word, value in (SCALE_WORDS | _SCALES).items()},
     **dict.fromkeys(("all real numbers", "all reals", "the set of all real numbers", "all real numbers x"), Const("R")),
     **dict.fromkeys(
         ("empty set", "the empty set", "no solution", "no solutions", "no real solutions", "no real solution"), EMPTY

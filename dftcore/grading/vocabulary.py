@@ -37,6 +37,8 @@ GREEK = words(
     "varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi "
     "Psi Omega hbar ell Re Im aleph nabla partial odot oplus star ast mho wp dagger prime"
 )
+# Two shapes of one letter.
+SHAPES = {"varepsilon": "epsilon", "varphi": "phi", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma"}
 CONSTANTS: dict[str, str] = {
     "pi": "pi", "infty": "infinity", "infinity": "infinity", "inf": "infinity", "oo": "infinity", "nan": "nan",
     "NaN": "nan", "zoo": "nan", "emptyset": "empty", "varnothing": "empty", "Reals": "R",

@@ -20,6 +20,7 @@ SAME = r"""
 \frac25  ~~  \cos\theta=\frac25
 \frac25  ~~  \frac{p}{q}=\frac25
 a+b=5  ~~  b=5-a
+17  ~~  PQ+QR=17
 m+n=5  ~~  2m+2n=10
 # recurring decimals
 \frac49  ~~  0.\dot{4}
@@ -42,6 +43,9 @@ m+n=5  ~~  2m+2n=10
 31 in  ~~  31 \text{ inches}
 31 in^2  ~~  31 square inches
 # other
+(0,\infty)  ~~  \mathbb{R}^+
+x\ge0  ~~  x\in\mathbb{R}_{\ge 0}
+\frac{\varphi}{2}  ~~  \frac12\phi
 (5,6)  ~~  \{(5,6)\}
 15  ~~  5!!
 1\!,\!250  ~~  1250
@@ -73,6 +77,7 @@ p+q=17  ~~  m+n=17
 0.5,0.444  ~~  0.5,0.444...
 3/8  ~~  3
 # brackets
+[0,\infty)  ~~  \mathbb{R}^{+}
 (5,6)  ~~  \{5,6\}
 [5,6]  ~~  \{[5,6]\}
 (5,6)  ~~  \{(5,6),(7,8)\}

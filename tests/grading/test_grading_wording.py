@@ -15,6 +15,7 @@ E  ~~  **E. 31**
 E  ~~  (E) none of these
 E  ~~  (E) cannot be determined
 E  ~~  The answer is (E), not (D).
+E  ~~  (E), because (D) is too small
 # a list of options is a set of them
 \text{(B), (D)}  ~~  (D) and (B)
 (B), (D)  ~~  B and D
@@ -35,6 +36,9 @@ Odd  ~~  odd
 600000  ~~  6 \text{ hundred thousand}
 0.0012  ~~  12 \text{ basis points}
 0.004  ~~  4 \text{ per mille}
+\frac12  ~~  a half
+1000  ~~  a thousand
+12  ~~  \text{a dozen}
 # words that only name what is counted
 6  ~~  6 \text{ red apples}
 6  ~~  6 \text{ ways in total}
@@ -71,6 +75,7 @@ rst  ~~  RST
 pg  ~~  PG
 HHT  ~~  HTH
 CAB  ~~  ABC
+IX  ~~  XI
 on  ~~  No
 # words that scale
 6  ~~  6 dozen
