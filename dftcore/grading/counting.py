@@ -13,8 +13,8 @@ import re
 from fractions import Fraction
 
 from dftcore.grading.spoken import SPOKEN
-from dftcore.grading.units import SCALE_WORDS, is_unit_symbol
-from dftcore.grading.vocabulary import CONSTANTS, words
+from dftcore.grading.units import SCALE_WORDS, is_unit_symbol, is_unit_word
+from dftcore.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, words
 
 _PHRASES = {"basis point": Fraction(1, 10_000), "per mille": Fraction(1, 1_000), "per mil": Fraction(1, 1_000)}
 _PHRASE = re.compile(r"(basis point|per mille?)s?\b\s*(.*)", re.IGNORECASE | re.DOTALL)
@@ -61,7 +61,15 @@ def states_more(text: str, first: bool) -> bool:
         return False
     if first and found and (found[0] in _RELATING or found[0] in _COMPUTING or _computes(found[0])):
         return True
+    if first and len(found) == 1 and _is_mathematics(found[0]):
+        return True
     return any(map(_is_statement, found)) or "\\pmod" in text or _NUMERAL.search(text) is not None
+
+
+def _is_mathematics(word: str) -> bool:
+    """Whether a word alone is a fraction, a function or a Greek letter: ``7 theta``; others may follow ``prime``."""
+    named = word in FUNCTIONS or word in GREEK
+    return (named and not is_unit_word(word)) or word in ("half", "third") or _computes(word + "s")
 
 
 def _computes(word: str) -> bool:

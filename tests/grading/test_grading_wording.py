@@ -45,6 +45,8 @@ Odd  ~~  odd
 6  ~~  6 \text{ (correct)}
 6  ~~  6\text{ fifth graders}
 6  ~~  6 \text{ months}
+6  ~~  6 \text{ prime numbers}
+6  ~~  6 \text{ sec}
 6  ~~  6 \text{ in all}
 # upright letters
 4i  ~~  4\text{i}
@@ -98,6 +100,9 @@ on  ~~  No
 6  ~~  6 \text{ out of seven}
 6  ~~  6 \text{ to the fifth}
 6  ~~  6 \text{ tripled}
+6  ~~  6 \text{ theta}
+6  ~~  6 \text{ half}
+6  ~~  6 \text{ hundredth}
 # upright letters
 4  ~~  4\text{i}
 4  ~~  4\,\text{y}
