@@ -25,7 +25,7 @@ _FIRST = re.compile(
     rf"(?:\(?({_LETTER})\)[.:]?|({_LETTER})[.:](?=\s)|(?:[Oo]ption|[Cc]hoice)\s+\(?({_LETTER})(?:\)|(?![\w(])))\s*"
 )
 _JOINED = re.compile(
-    r"\s*((?:[,;/]|\\?&|\b(?:and|or)\b)(?:[\s,]|\b(?:and|or)\b)*)(?:[Oo]ption\s+|[Cc]hoice\s+)?"
+    r"\s{0,4}((?:[,;/]|\\?&|\b(?:and|or)\b)(?:[\s,]|\b(?:and|or)\b){0,6})(?:[Oo]ption\s+|[Cc]hoice\s+)?"
     rf"(?:\(?({_LETTER})\)|({_LETTER})(?=\s*(?:$|[,;/&]|and\b|or\b)))\.?\s*"
 )
 _LABEL = re.compile(rf"(?<![\w\\^_(]){_LETTER}\)|(?<!\w)\({_LETTER}\)")
@@ -61,6 +61,8 @@ def options(text: str, read: Callable[[str], Node | None]) -> Choice | Items | N
     if first is None:
         return None
     dotted = first[2] is not None
+    if dotted and _DOTTED.search(text, first.end()):
+        return None
     found: list[Choice] = []
     letter, start, joiner = first[1] or first[2] or first[3], first.end(), ""
     for match in _JOINED.finditer(text, first.end()):
@@ -71,7 +73,7 @@ def options(text: str, read: Callable[[str], Node | None]) -> Choice | Items | N
         letter, start = match[2] or match[3], match.end()
         joiner = next((word for word in ("or", "and") if word in match[1]), joiner or ",")
     last = _option(letter, text, start, len(text), read)
-    if last is None or (dotted and (found or last.content is None or _DOTTED.search(text, start))):
+    if last is None or (dotted and (found or last.content is None)):
         return None
     return Items((*found, last), joiner) if found else last
 
@@ -85,6 +87,8 @@ def _option(letter: str, text: str, start: int, end: int, read: Callable[[str], 
     minus = spaced and content[0] == "-"
     if (_OPERATOR.match(content) and not minus) or not (spaced or _SPACED.match(content)) or _LABEL.search(content):
         return None
+    if _FIRST.match(content):
+        return None  # an option within an option
     said = _WORD.findall(content.lower())
     if said and content[0].isalpha() and said[0] in _STATING and not _UNDECIDED.intersection(said):
         return None

@@ -84,6 +84,10 @@ BOMBS = {
     "thoughts": "<think>" * 10_000,
     "exponent numeral": "1e999999999",
     "numerals": "1," * 50_000,
+    "options": "A. " * 2500,
+    "conjunctions": "(A) " + "and " * 1900,
+    "recurring decimals": "0." + "6" * 1900 + "...",
+    "scale words": r"5 \text{" + "million " * 900 + "}",
 }
 
 
