@@ -77,9 +77,11 @@ class Study:
         seeds = list(range(self.options.seeds))
         train = {**self._training(self.start), "data": self.output / "train.jsonl"}
         self._sweep("learned", train, {"objective": list(LEARNED), "seed": seeds})
-        self._pipeline(seeds)
-        pairs = {**train, "data": self.output / "offline/samples/pairs.jsonl", "lr": 5e-6, "epochs": 2}
-        self._sweep("pairs", pairs, {"objective": ["dpo beta=0.1"], "seed": seeds})
+        self._evaluate_start()
+        if self.options.offline:
+            self._pipeline(seeds)
+            pairs = {**train, "data": self.output / "offline/samples/pairs.jsonl", "lr": 5e-6, "epochs": 2}
+            self._sweep("pairs", pairs, {"objective": ["dpo beta=0.1"], "seed": seeds})
         if self.options.grid:
             self._sweep("grid", train, {"objective": ["sft", "dft"], **GRID}, samples=1)
         runs = ("offline/base", "learned", "offline/runs", "pairs", "grid")
@@ -166,13 +168,20 @@ class Study:
             launch.check("preflight", launch.verb("preflight", {**options, "output": path}, self.ranks))
         return read_json(path)
 
+    def _evaluate_start(self) -> None:
+        """Where the pipeline looks for it."""
+        output = self.output / "offline/base"
+        if not (output / "results.json").is_file():
+            options = {**self._evaluation(), "model": self.start, "output": output}
+            launch.check("evaluate.py", launch.torchrun("evaluate.py", self.ranks, options))
+
     def _sweep(self, name: str, train: dict[str, Any], grid: dict[str, Any], samples: int | None = None) -> None:
         plan = {"train": train, "grid": grid, "evaluate": self._evaluation(samples)}
         options = {"plan": self._plan(name, plan), "output": self.output / name, "ranks": self.ranks}
         launch.check("sweep", launch.verb("sweep", options))
 
     def _pipeline(self, seeds: list[int]) -> None:
-        """The start's own responses, verified; it is evaluated here too."""
+        """The start's own responses, verified, and rft on them."""
         sampling = {**self._evaluation(self.size["responses"]), "data": str(self.output / "train.jsonl")}
         for name in ("benchmarks", "label_statistics"):
             del sampling[name]
@@ -194,7 +203,9 @@ class Study:
         """A row a method, over its seeds."""
         seeds = range(self.options.seeds)
         places = {"start": [self.output / "offline/base"]}
-        groups = {**dict.fromkeys(LEARNED, "learned"), "rft": "offline/runs", "dpo beta=0.1": "pairs"}
+        groups = dict.fromkeys(LEARNED, "learned")
+        if self.options.offline:
+            groups |= {"rft": "offline/runs", "dpo beta=0.1": "pairs"}
         for method, group in groups.items():
             name = method.replace(" ", "-")
             places[method] = [self.output / group / f"objective={name}_seed={seed}" for seed in seeds]
@@ -219,10 +230,9 @@ class Study:
                     "seconds": sum(record["seconds"] for record in records) / len(paths),
                 }
             )
-        sampled = read_json(self.output / "offline/samples/verified.json")
         used = {name: len(read_log(self.output / f"{name}.jsonl")) for name in ("warm", "train", "test")}
         verdicts = [verdict(row) for row in apart.values()]
-        return {"rows": rows, "verdicts": verdicts, "sampled": sampled, "used": used}
+        return {"rows": rows, "verdicts": verdicts, "used": used}
 
 
 def difference(method: str, shares: dict[str, np.ndarray], resamples: int = 10_000) -> dict[str, Any]:
@@ -353,6 +363,9 @@ def main() -> None:
     parser.add_argument("--warm-steps", type=int, default=8, help="0: start from the model as it is")
     parser.add_argument(
         "--grid", action=argparse.BooleanOptionalAction, default=True, help="learning rate x batch size"
+    )
+    parser.add_argument(
+        "--offline", action=argparse.BooleanOptionalAction, default=True, help="rft and dpo, on the start's responses"
     )
     parser.add_argument("--full", action="store_true", help="full size; meant for a GPU")
     parser.add_argument("--ranks", type=int)
