@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from itertools import pairwise
@@ -12,6 +13,7 @@ from dftcore.errors import UserError
 from dftcore.files import replacing
 
 COLOURS = {"base": "#8a8a8a", "sft": "#c8553d", "dft": "#2a6f97"}
+_SPARE = (2, 4, 8, 10, 12, 16, 18)  # of tab20, whose pairs are a strong and a light colour: those unlike COLOURS
 
 
 def learning_curves(
@@ -74,7 +76,8 @@ def available() -> bool:
 
 def colours(labels: Sequence[str]) -> list[Any]:
     """A colour for each label: the method's own, else one that no other label has."""
-    spare = iter(pyplot().get_cmap("tab20").colors * 8)
+    strong, light = ([pyplot().get_cmap("tab20").colors[i + k] for i in _SPARE] for k in (0, 1))
+    spare = itertools.cycle(strong + light)
     return [COLOURS.get(label) or next(spare) for label in labels]
 
 
