@@ -2,6 +2,8 @@
 
 import pytest
 
+from dftcore.grading import explain
+
 
 def table(text):
     """The pairs of a table as pytest parameters, named by kind and content."""
@@ -13,3 +15,10 @@ def table(text):
             left, right = line.split("  ~~  ")
             rows.append(pytest.param(left, right, id=f"{kind}: {left} ~ {right}"))
     return rows
+
+
+def assert_both_ways(left, right, verdict):
+    """The verdict, either answer being the gold one."""
+    for gold, prediction in ((left, right), (right, left)):
+        result = explain(gold, prediction)
+        assert (result.verdict, result.status) == (verdict, "ok"), result

@@ -1,9 +1,7 @@
 """Constants that cancel, expressions given a value, and other spellings of numbers. Checked both ways round."""
 
 import pytest
-from grading_tables import table
-
-from dftcore.grading import explain
+from grading_tables import assert_both_ways, table
 
 SAME = r"""
 # constants that come to nothing
@@ -87,13 +85,9 @@ p+q=17  ~~  m+n=17
 
 @pytest.mark.parametrize(("left", "right"), table(SAME))
 def test_same(left, right):
-    for gold, prediction in ((left, right), (right, left)):
-        result = explain(gold, prediction)
-        assert (result.verdict, result.status) == (True, "ok"), result
+    assert_both_ways(left, right, True)
 
 
 @pytest.mark.parametrize(("left", "right"), table(DIFFERENT))
 def test_different(left, right):
-    for gold, prediction in ((left, right), (right, left)):
-        result = explain(gold, prediction)
-        assert (result.verdict, result.status) == (False, "ok"), result
+    assert_both_ways(left, right, False)

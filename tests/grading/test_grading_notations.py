@@ -1,9 +1,7 @@
 """Less usual ways of writing answers: vectors, pieces, words, dates, bases, congruences. Checked both ways round."""
 
 import pytest
-from grading_tables import table
-
-from dftcore.grading import explain
+from grading_tables import assert_both_ways, table
 
 SAME = r"""
 # vectors
@@ -131,13 +129,9 @@ $f(x)=ax+b$, where $b$ is an integer and $a=0$  ~~  $f(x)=ax-b$, where $b$ is an
 
 @pytest.mark.parametrize(("left", "right"), table(SAME))
 def test_same(left, right):
-    for gold, prediction in ((left, right), (right, left)):
-        result = explain(gold, prediction)
-        assert (result.verdict, result.status) == (True, "ok"), result
+    assert_both_ways(left, right, True)
 
 
 @pytest.mark.parametrize(("left", "right"), table(DIFFERENT))
 def test_different(left, right):
-    for gold, prediction in ((left, right), (right, left)):
-        result = explain(gold, prediction)
-        assert (result.verdict, result.status) == (False, "ok"), result
+    assert_both_ways(left, right, False)
