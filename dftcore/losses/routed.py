@@ -4,9 +4,10 @@
 
 The forward (see `scan`, and `screening` for bf16) keeps logprob, lse and the log of each block's mass. The backward
 routes (see `routing`): each vocabulary block gathers the rows that put mass on it, recomputes their logits, and writes
-its rows of dW once; dH is summed block after block. Blocks that all rows need are taken together, as dense slabs.
-Arithmetic is fp32 (fp64 for fp64 inputs); where `screening` pays, dH and dW are bf16 products of a dz that is rounded
-after the subtraction, and dH is still summed in fp32.
+its rows of dW once; dH is summed block after block. Blocks are runs of the vocabulary as `kernels.order` sorts it;
+those that all rows need are taken together, as dense slabs. Arithmetic is fp32 (fp64 for fp64 inputs); where
+`screening` pays, dH and dW are bf16 products of a dz that is rounded after the subtraction, and dH is still summed in
+fp32.
 
 Cost 2 NDV + 6 NDV (share of pairs kept) + 4/BLOCK NDV, of the 6 NDV of the unfused path. Memory beyond the gradients:
 n V / BLOCK numbers for the masses, n D for dH, one slice, and in the backward the rows of one block.
@@ -15,17 +16,19 @@ Both halves are operators of torch.library, so torch.compile takes the loss as o
 """
 
 # Annotations stay objects in this file: torch.library reads them to build the operators' schemas.
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dftcore.kernels.budget import BLOCK, DEFAULT_ERROR_BUDGET
+from dftcore.kernels.order import vocabulary_order
 from dftcore.losses.reference import compute_dtype
 from dftcore.losses.routing import block_count, blocks, route, slabs
 from dftcore.losses.scan import ROWS, Transform, chunks, scan_exactly, slice_width
 from dftcore.losses.screening import pays, screen
+from dftcore.losses.vocabulary import Vocabulary
 
 STATISTICS = ("entropy", "top1", "sum_p2")
 
@@ -47,7 +50,7 @@ def token_logprobs(
     Raises ValueError for a target outside the vocabulary.
     """
     budget = DEFAULT_ERROR_BUDGET if error_budget is None else error_budget
-    logprob, _lse, _log_mass, *statistics = _forward(
+    logprob, _lse, _log_mass, _order, *statistics = _forward(
         hidden, weight, targets, bias, softcap, temperature, ignore_index, budget, [n in outputs for n in STATISTICS]
     )
     found = {name: values.detach() for name, values in zip(STATISTICS, statistics, strict=True) if name in outputs}
@@ -77,21 +80,28 @@ def _forward(
     ignore_index: int,
     error_budget: float,
     wanted: list[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """logprob [N], lse [N], log_mass [N, B] and the statistics, [N] or [0]."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """logprob [N], lse [N], log_mass [N, B], the order of the vocabulary [V] or [0], the statistics [N] or [0]."""
     rows, transform = valid_rows(targets, ignore_index, weight.shape[0]), Transform(softcap, temperature)
-    found = _empty(hidden, weight, bias, wanted)
-    logprob, lse, log_mass, *statistics = found
+    found = _empty(hidden, weight, bias, error_budget, wanted)
+    logprob, lse, log_mass, order, *statistics = found
     for values in (logprob, lse, *statistics):
         values.zero_()
+    if not rows.numel():
+        torch.arange(order.numel(), out=order)
+        return found
     outputs = [name for name, want in zip(STATISTICS, wanted, strict=True) if want]
     narrow = error_budget > 0.0 and softcap is None and not outputs and pays(hidden, weight)
     with torch.autocast(hidden.device.type, enabled=False):
+        if order.numel():
+            order.copy_(vocabulary_order(hidden, rows, rows.numel(), weight, bias))
+        vocabulary = Vocabulary(weight, bias, order if order.numel() else None)
+        places = vocabulary.places(targets[rows])
         for part in chunks(rows.shape[0], ROWS):
             chosen = rows[part]
             scan = screen if narrow else scan_exactly
             logprob[chosen], lse[chosen], more = scan(
-                hidden.index_select(0, chosen), weight, targets[chosen], bias, transform, log_mass[part], outputs
+                hidden.index_select(0, chosen), vocabulary, places[part], transform, log_mass[part], outputs
             )
             for name, values in more.items():
                 statistics[STATISTICS.index(name)][chosen] = values
@@ -100,18 +110,19 @@ def _forward(
 
 
 def _empty(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: list[bool]
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, error_budget: float, wanted: list[bool]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     dtype, rows = compute_dtype(hidden, weight, bias), hidden.shape[0]
     columns = block_count(weight.shape[0])
     entropy, top1, sum_p2 = (hidden.new_empty(rows if want else 0, dtype=dtype) for want in wanted)
     logprob, lse = (hidden.new_empty(rows, dtype=dtype) for _ in range(2))
-    return logprob, lse, hidden.new_empty(rows, columns, dtype=dtype), entropy, top1, sum_p2
+    order = hidden.new_empty(weight.shape[0] if error_budget > 0.0 else 0, dtype=torch.int64)
+    return logprob, lse, hidden.new_empty(rows, columns, dtype=dtype), order, entropy, top1, sum_p2
 
 
 @_forward.register_fake
 def _(hidden, weight, targets, bias, softcap, temperature, ignore_index, error_budget, wanted):  # type: ignore[no-untyped-def]
-    return _empty(hidden, weight, bias, wanted)
+    return _empty(hidden, weight, bias, error_budget, wanted)
 
 
 @torch.library.custom_op("dftcore::routed_logprobs_backward", mutates_args=())
@@ -124,6 +135,7 @@ def _backward(
     logprob: Tensor,
     lse: Tensor,
     log_mass: Tensor,
+    order: Tensor,
     softcap: float | None,
     temperature: float,
     ignore_index: int,
@@ -134,6 +146,8 @@ def _backward(
     with torch.autocast(hidden.device.type, enabled=False):
         rows, transform = (targets != ignore_index).nonzero().squeeze(-1), Transform(softcap, temperature)
         states, target, logp, log_z = (values.index_select(0, rows) for values in (hidden, targets, logprob, lse))
+        vocabulary = Vocabulary(weight, bias, order if order.numel() else None)
+        target = vocabulary.places(target)
         upstream = grad[rows] / temperature
         routes = route(upstream, logp, log_mass[: rows.shape[0]], target, weight.shape[0], error_budget)
 
@@ -146,7 +160,7 @@ def _backward(
             return dz if slope is None else dz.mul_(slope)
 
         narrow = error_budget > 0.0 and pays(hidden, weight)
-        grads = _Gradients(states, weight, bias, lse.dtype, needed, routes.share, narrow)
+        grads = _Gradients(states, vocabulary, lse.dtype, needed, routes.share, narrow)
         gathered, logits = _Buffer(states.dtype, states.device), _Buffer(lse.dtype, states.device)
         for first, stop in slabs(routes.whole, slice_width(*states.shape) // BLOCK):
             columns = slice(first * BLOCK, min(stop * BLOCK, weight.shape[0]))
@@ -176,7 +190,7 @@ def _backward(
 
 @_backward.register_fake
 def _(  # type: ignore[no-untyped-def]
-    grad, hidden, weight, targets, bias, logprob, lse, log_mass,
+    grad, hidden, weight, targets, bias, logprob, lse, log_mass, order,
     softcap, temperature, ignore_index, error_budget, needed,
 ):  # fmt: skip
     return tuple(
@@ -187,7 +201,7 @@ def _(  # type: ignore[no-untyped-def]
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     hidden, weight, targets, bias, *options, _wanted = inputs
-    ctx.save_for_backward(hidden, weight, targets, bias, *output[:3])
+    ctx.save_for_backward(hidden, weight, targets, bias, *output[:4])
     ctx.set_materialize_grads(False)  # else the other outputs' gradients are made, as zeros of their size
     ctx.options = options
 
@@ -226,15 +240,18 @@ class _Gradients:
     """
 
     def __init__(
-        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype,
-        needed: Sequence[bool], share: Tensor | None, narrow: bool,
+        self, hidden: Tensor, vocabulary: Vocabulary, dtype: torch.dtype, needed: Sequence[bool],
+        share: Tensor | None, narrow: bool,
     ) -> None:  # fmt: skip
         need_hidden, need_weight, need_bias = needed
-        self.weight, self.bias, self.share, self.dtype, self.narrow = weight, bias, share, dtype, narrow
+        weight, bias = vocabulary.weight, vocabulary.bias
+        self.vocabulary, self.share, self.dtype, self.narrow = vocabulary, share, dtype, narrow
         self.hidden = hidden.new_zeros(hidden.shape, dtype=dtype) if need_hidden else None
         self.grad_weight = weight.new_empty(weight.shape) if need_weight else None
         self.grad_bias = bias.new_empty(bias.shape) if bias is not None and need_bias else None
-        self.product = _Buffer(hidden.dtype if narrow else dtype, hidden.device)
+        self.product, self.block_gradient = (
+            _Buffer(hidden.dtype if narrow else dtype, hidden.device) for _ in range(2)
+        )
         self.weight_sums = (
             weight.new_zeros(share.shape[1], weight.shape[1], dtype=dtype)
             if share is not None and need_hidden
@@ -248,49 +265,44 @@ class _Gradients:
 
     def begin(self, columns: slice) -> None:
         self.columns = columns
-        self.block = self.weight[columns].to(self.dtype)
-        self.block_bias = None if self.bias is None else self.bias[columns].to(self.dtype)
+        self.rows = self.vocabulary.rows(columns)
+        self.block = self.rows.to(self.dtype)
+        self.block_bias = self.vocabulary.biases(columns, self.dtype)
 
     def add_dense(self, states: Tensor, dz: Tensor) -> None:
         """states [n, D] of all rows; dz [n, columns]: their logit gradient."""
         if self.grad_bias is not None:
-            self.grad_bias[self.columns] = dz.sum(0)
+            self.vocabulary.put(self.grad_bias, self.columns, dz.sum(0))
         dz, states, block = self._factors(dz, states)
         if self.hidden is not None and dz.dtype == self.dtype:
             self.hidden.addmm_(dz, block)
         elif self.hidden is not None:
             self.hidden.add_(torch.mm(dz, block, out=self.product.shaped(*states.shape)))
         if self.grad_weight is not None:
-            self._write(torch.mm, dz.T, states)
+            out = self.block_gradient.shaped(dz.shape[1], states.shape[1])
+            self.vocabulary.put(self.grad_weight, self.columns, torch.mm(dz.T, states, out=out))
 
     def add(self, row: Tensor, states: Tensor, dz: Tensor) -> None:
         """row [m]: indices of the rows that keep this block; states [m, D], dz [m, block]: as in `add_dense`."""
         assert self.share is not None
         index = self.columns.start // BLOCK
         if self.grad_bias is not None:
-            self.grad_bias[self.columns] = dz.sum(0) - self.share[:, index].sum()
+            self.vocabulary.put(self.grad_bias, self.columns, dz.sum(0) - self.share[:, index].sum())
         dz, states, block = self._factors(dz, states)
         if self.hidden is not None and self.weight_sums is not None:
             self.weight_sums[index] = self.block.sum(0)
             product = torch.mm(dz, block, out=self.product.shaped(row.shape[0], states.shape[1]))
             self.hidden.index_add_(0, row, product.to(self.dtype))
-        if self.spread is not None:
-            self._write(torch.addmm, self.spread[index].to(dz.dtype), dz.T, states, beta=-1.0)
+        if self.grad_weight is not None and self.spread is not None:
+            out = self.block_gradient.shaped(dz.shape[1], states.shape[1])
+            torch.addmm(self.spread[index].to(dz.dtype), dz.T, states, beta=-1.0, out=out)
+            self.vocabulary.put(self.grad_weight, self.columns, out)
 
     def _factors(self, dz: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """dz, states and the rows of W in the type that they are multiplied in."""
         if self.narrow:
-            return dz.to(states.dtype), states, self.weight[self.columns]
+            return dz.to(states.dtype), states, self.rows
         return dz, states.to(self.dtype), self.block
-
-    def _write(self, product: Callable[..., Tensor], *factors: Tensor, **options: float) -> None:
-        """The columns' rows of dW, in place if they are of the product's type."""
-        assert self.grad_weight is not None
-        rows = self.grad_weight[self.columns]
-        if rows.dtype == factors[-1].dtype:
-            product(*factors, **options, out=rows)
-        else:
-            rows.copy_(product(*factors, **options))
 
     def finish(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         if self.hidden is not None and self.share is not None and self.weight_sums is not None:

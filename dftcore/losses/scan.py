@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dftcore.kernels.budget import BLOCK
+from dftcore.losses.vocabulary import Vocabulary
 
 ROWS = 4096  # of one chunk: W is read, and converted, once per chunk
 SLICE_ELEMENTS = 1 << 22  # 16 MiB of fp32 logits: about one level-3 cache
@@ -58,8 +59,8 @@ class Transform:
 class Scan:
     """The online softmax of one chunk of rows; `add` takes each slice of final logits in turn and overwrites it.
 
-    targets [n] int64; log_mass [n, B], whose dtype is that of the arithmetic, receives each block's mass, targets left
-    out.
+    targets [n] int64: their columns; log_mass [n, B], whose dtype is that of the arithmetic, receives the mass of each
+    block, targets left out.
     """
 
     def __init__(self, targets: Tensor, log_mass: Tensor, transform: Transform, outputs: Sequence[str]) -> None:
@@ -117,22 +118,21 @@ class Scan:
 
 def scan_exactly(
     hidden: Tensor,
-    weight: Tensor,
+    vocabulary: Vocabulary,
     targets: Tensor,
-    bias: Tensor | None,
     transform: Transform,
     log_mass: Tensor,
     outputs: Sequence[str],
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """hidden [n, D], weight [V, D], targets [n] in range, bias [V] -> logprob, lse, statistics [n]; fills log_mass."""
+    """hidden [n, D], targets [n]: their columns -> logprob, lse, statistics [n]; fills log_mass [n, B]."""
     dtype, rows = log_mass.dtype, hidden.shape[0]
     hidden, scan = hidden.to(dtype), Scan(targets, log_mass, transform, outputs)
     width = slice_width(*hidden.shape)
-    buffer = log_mass.new_empty(rows * min(width, weight.shape[0]))
-    for columns in chunks(weight.shape[0], width):
+    buffer = log_mass.new_empty(rows * min(width, len(vocabulary)))
+    for columns in chunks(len(vocabulary), width):
         out = buffer[: rows * (columns.stop - columns.start)].view(rows, -1)
-        block_bias = None if bias is None else bias[columns].to(dtype)
-        scan.add(columns, transform.logits(hidden, weight[columns].to(dtype), block_bias, out))
+        weight, bias = vocabulary.rows(columns).to(dtype), vocabulary.biases(columns, dtype)
+        scan.add(columns, transform.logits(hidden, weight, bias, out))
     return scan.finish()
 
 

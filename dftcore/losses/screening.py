@@ -21,6 +21,7 @@ from torch import Tensor
 from dftcore.kernels.budget import BLOCK
 from dftcore.losses.routing import blocks
 from dftcore.losses.scan import Scan, Transform, chunks, log_probability, slice_width
+from dftcore.losses.vocabulary import Vocabulary
 
 LIGHT_P = 2.0**-10
 LIGHT_REST = 2.0**-2
@@ -38,9 +39,8 @@ def pays(hidden: Tensor, weight: Tensor) -> bool:
 
 def screen(
     hidden: Tensor,
-    weight: Tensor,
+    vocabulary: Vocabulary,
     targets: Tensor,
-    bias: Tensor | None,
     transform: Transform,
     log_mass: Tensor,
     outputs: Sequence[str] = (),
@@ -52,18 +52,20 @@ def screen(
     scan = Scan(targets, log_mass, transform, outputs)
     largest = log_mass.new_zeros(rows)
     width = slice_width(*hidden.shape)
-    buffer = log_mass.new_empty(rows * min(width, weight.shape[0]))
-    for columns in chunks(weight.shape[0], width):
-        z = buffer[: rows * (columns.stop - columns.start)].view(rows, -1).copy_(hidden @ weight[columns].T)
+    buffer = log_mass.new_empty(rows * min(width, len(vocabulary)))
+    for columns in chunks(len(vocabulary), width):
+        z = buffer[: rows * (columns.stop - columns.start)].view(rows, -1).copy_(hidden @ vocabulary.rows(columns).T)
         largest = largest.maximum(z.amax(-1)).maximum(-z.amin(-1))
-        scan.add(columns, transform.finish(z if bias is None else z.add_(bias[columns])))
-    target_logit = torch.linalg.vecdot(hidden.to(dtype), weight[targets].to(dtype))
-    target_logit = transform.finish(target_logit if bias is None else target_logit.add_(bias[targets]))
+        bias = vocabulary.biases(columns, dtype)
+        scan.add(columns, transform.finish(z if bias is None else z.add_(bias)))
+    target_logit = torch.linalg.vecdot(hidden.to(dtype), vocabulary.rows(targets).to(dtype))
+    bias = vocabulary.biases(targets, dtype)
+    target_logit = transform.finish(target_logit if bias is None else target_logit.add_(bias))
 
     heavy = heavy_pairs(log_mass, target_logit, half_ulp(largest) / transform.temperature)
-    for columns, row, hit, hit_column in blocks(heavy, targets, weight.shape[0]):
-        block_bias = None if bias is None else bias[columns].to(dtype)
-        z = transform.logits(hidden.index_select(0, row).to(dtype), weight[columns].to(dtype), block_bias)
+    for columns, row, hit, hit_column in blocks(heavy, targets, len(vocabulary)):
+        weight, bias = vocabulary.rows(columns).to(dtype), vocabulary.biases(columns, dtype)
+        z = transform.logits(hidden.index_select(0, row).to(dtype), weight, bias)
         z[hit, hit_column] = -torch.inf
         log_mass[row, columns.start // BLOCK] = z.logsumexp(-1)
     logprob = log_probability(log_mass.logsumexp(-1) - target_logit)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dftcore import linear_cross_entropy, linear_token_logprobs
 from dftcore.kernels.budget import BLOCK, DEFAULT_ERROR_BUDGET
+from dftcore.kernels.order import vocabulary_order
 from dftcore.losses import routed, scan
 from dftcore.losses.routing import Routes, block_count, route
 
@@ -40,27 +41,31 @@ def gradients(hidden: Tensor, weight: Tensor, targets: Tensor, upstream: Tensor,
 
 def routes_of(
     hidden: Tensor, weight: Tensor, targets: Tensor, upstream: Tensor, budget: float
-) -> tuple[Routes, Tensor]:
-    """The routes that the backward takes, and each pair's |g| mass in fp64, from the dense softmax."""
+) -> tuple[Routes, Tensor, Tensor]:
+    """The routes that the backward takes, each pair's |g| mass in fp64, from the dense softmax, and the order of the
+    vocabulary that its blocks are of."""
     with torch.no_grad():
-        logp = (hidden @ weight.T).log_softmax(-1)
+        order = vocabulary_order(hidden, torch.arange(ROWS), ROWS, weight, None)
+        targets = order.argsort()[targets]
+        logp = (hidden @ weight[order].T).log_softmax(-1)
         padded = torch.nn.functional.pad(logp.exp(), (0, block_count(VOCAB) * BLOCK - VOCAB))
         mass = padded.unflatten(-1, (-1, BLOCK)).sum(-1)
         target_logp = logp.gather(-1, targets[:, None]).squeeze(-1)
-        return route(upstream, target_logp, mass.log(), targets, VOCAB, budget), mass * upstream.abs()[:, None]
+        routes = route(upstream, target_logp, mass.log(), targets, VOCAB, budget)
+        return routes, mass * upstream.abs()[:, None], order
 
 
 @pytest.mark.parametrize("budget", [0.3, 0.1, 0.01, 0.001])
 def test_the_dropped_mass_stays_within_the_budget_and_uses_it(budget):
     hidden, weight, targets = peaked_problem()
     upstream = torch.linspace(-1, 1, ROWS, dtype=torch.float64)
-    routes, mass = routes_of(hidden, weight, targets, upstream, budget)
+    routes, mass, order = routes_of(hidden, weight, targets, upstream, budget)
     p = linear_token_logprobs(hidden, weight, targets).logprob.detach().exp()
     allowed = budget * (2 * upstream.abs() * (1 - p)).sum()
     dropped = (mass * ~routes.keep).sum()
     assert dropped <= allowed
     assert dropped >= 0.4 * allowed  # the histogram's bins cost a few percent, the last bin up to its whole content
-    assert routes.keep[torch.arange(ROWS), targets // BLOCK].all()
+    assert routes.keep[torch.arange(ROWS), order.argsort()[targets] // BLOCK].all()
 
 
 @pytest.mark.parametrize("adversarial", [False, True], ids=["peaked", "adversarial"])
@@ -72,9 +77,10 @@ def test_the_certificate_bounds_the_error_of_every_row(adversarial, budget):
         with torch.no_grad():
             weight[::BLOCK] *= 6.0
     upstream = torch.linspace(-1, 1, ROWS, dtype=torch.float64)
-    routes, mass = routes_of(hidden, weight, targets, upstream, budget)
+    routes, mass, order = routes_of(hidden, weight, targets, upstream, budget)
     assert not routes.keep.all()
-    spread = torch.stack([(block - block.mean(0)).norm(dim=-1).max() for block in weight.detach().split(BLOCK)])
+    blocks = weight.detach()[order].split(BLOCK)
+    spread = torch.stack([(block - block.mean(0)).norm(dim=-1).max() for block in blocks])
     bound = (mass * ~routes.keep) @ spread
     exact, _ = gradients(hidden, weight, targets, upstream, backend="reference")
     ours, _ = gradients(hidden, weight, targets, upstream, backend="torch", error_budget=budget)
@@ -95,12 +101,12 @@ def test_the_certificate_bounds_the_error_of_every_block_of_dw(adversarial, budg
     upstream = torch.linspace(-1, 1, ROWS, dtype=torch.float64)
     if adversarial:
         upstream = upstream.abs()
-    routes, mass = routes_of(hidden, weight, targets, upstream, budget)
+    routes, mass, order = routes_of(hidden, weight, targets, upstream, budget)
     assert not routes.keep.all()
     bound = 2 * (mass * ~routes.keep).T @ hidden.detach().norm(dim=-1)
     _, exact = gradients(hidden, weight, targets, upstream, backend="reference")
     _, ours = gradients(hidden, weight, targets, upstream, backend="torch", error_budget=budget)
-    error = torch.stack([block.norm(dim=-1).sum() for block in (ours - exact).split(BLOCK)])
+    error = torch.stack([block.norm(dim=-1).sum() for block in (ours - exact)[order].split(BLOCK)])
     assert (error <= bound * (1 + 1e-9) + 1e-12).all()
     assert error.max() > 1e-2 * bound.max()
 

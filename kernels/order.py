@@ -1,0 +1,40 @@
+"""An order of the vocabulary under which a row's softmax falls into few blocks; torch only, no host sync.
+
+A routed backward pays for every block that holds mass of a row. In a tokenizer's own order, the tokens that often
+carry mass are strewn over all blocks. Sorted by their logit at the mean hidden state they share the first blocks, and
+what is left of the differences between rows lies along the states' principal direction, by which GROUP blocks at a
+time are sorted among themselves. On real hidden states a third of the pairs is kept, at a smaller error.
+
+Any order gives the same loss, and gradients within the error budget; this one only makes them cheap.
+"""
+
+import torch
+from torch import Tensor
+
+from dftcore.kernels.budget import BLOCK
+
+SAMPLE = 1024  # states looked at
+GROUP = 8  # blocks
+_ITERATIONS = 2  # of the power method, which need not converge
+
+
+def vocabulary_order(hidden: Tensor, rows: Tensor, count: Tensor | int, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """[V] int64: the vocabulary entries in the order to take them in; the same for the same inputs.
+
+    hidden [N, D]; rows [at least 1]: which of them count, in its first `count` entries; weight [V, D], bias [V]. Inputs
+    that are not finite give some order too.
+    """
+    evenly = torch.arange(SAMPLE, device=rows.device) * count // SAMPLE
+    states = hidden[rows[evenly]].float()
+    mean = states.mean(0)
+    centred = states - mean
+    direction = centred[centred.square().sum(-1).argmax()]
+    for _ in range(_ITERATIONS):
+        direction = centred.T @ (centred @ direction)
+        direction = direction / direction.norm().clamp_min(torch.finfo(direction.dtype).tiny)
+    level, side = (weight @ torch.stack((mean, direction), -1).to(weight.dtype)).unbind(-1)
+    if bias is not None:
+        level = level + bias
+    order = side.argsort(stable=True)
+    rank = level.argsort(stable=True, descending=True).argsort()
+    return order[(rank[order] // (GROUP * BLOCK)).argsort(stable=True)]
