@@ -35,7 +35,6 @@ LENGTHS = (2048, 4096, 8192, 16384, 32768, 65536)
 BUDGETS = (0.0, 2.0**-10, 2.0**-9, 2.0**-8, 2.0**-7, 2.0**-6)
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 REAL_LENGTHS = (1024, 2048, 4096, 8192)
-LIMITS = ("limit_hidden", "limit_weight")  # a quarter of the yardstick
 COLUMNS = {
     "row": "implementation",
     "objective": "objective",
@@ -139,15 +138,25 @@ def compare(
         "statistics": loss_inputs.statistics(inputs),
         "gemm_ms": gemm,
         "yardstick": yardstick,
+        **_beside(exact, yardstick, hidden.dtype),
         "rows": rows,
     }
+
+
+def _beside(exact: Sequence[Tensor], yardstick: Sequence[float], dtype: torch.dtype) -> dict[str, float]:
+    """What errors are to be held against: a quarter of the yardstick, and rounding the exact gradients to `dtype`."""
+    found = {}
+    for name, gradient, error in zip(("hidden", "weight"), exact, yardstick, strict=True):
+        found[f"limit_{name}"] = error / 4
+        found[f"rounding_{name}"] = loss_rows.relative_error(gradient.to(dtype), gradient)
+    return found
 
 
 def against_budget(inputs: loss_inputs.Inputs, objective: str, repeats: int) -> list[dict[str, Any]]:
     exact, yardstick = loss_rows.exact_gradients(inputs.hidden, inputs.weight, inputs.targets, objective)
     rows = [Row(loss_rows.ours_at(budget), inputs, objective) for budget in BUDGETS]
     measure_rows(rows, exact, repeats)
-    limits = dict(zip(LIMITS, (error / 4 for error in yardstick), strict=True))
+    limits = _beside(exact, yardstick, inputs.hidden.dtype)
     return [{"budget": budget, **row.figures, **limits} for budget, row in zip(BUDGETS, rows, strict=True)]
 
 
@@ -161,7 +170,7 @@ def against_length(
         exact, limits = None, {}
         if inputs.hidden.device.type == "cpu":
             exact, yardstick = loss_rows.exact_gradients(part.hidden, part.weight, part.targets, objective)
-            limits = dict(zip(LIMITS, (error / 4 for error in yardstick), strict=True))
+            limits = _beside(exact, yardstick, part.hidden.dtype)
         ours, eager = Row(loss_rows.ours_at(2.0**-8), part, objective), Row(loss_rows.eager, part, objective)
         measure_rows([ours, eager], exact, repeats)
         beside = {"eager_ms": eager.figures.get("total_ms"), "eager_mib": eager.figures.get("extra_mib")}
@@ -198,10 +207,14 @@ def render(result: dict[str, Any]) -> str:
             f"Bare lm_head product: {case['gemm_ms']:.4g} ms."
         )
         error_hidden, error_weight = case["yardstick"]
-        parts.append(f"Error of the unfused bf16 path (the yardstick): dH {error_hidden:.1e}, dW {error_weight:.1e}.")
+        parts.append(
+            f"Error of the unfused bf16 path (the yardstick): dH {error_hidden:.1e}, dW {error_weight:.1e}. Of the exact "
+            f"gradients rounded to {case['dtype']}: {case['rounding_hidden']:.1e}, {case['rounding_weight']:.1e}."
+        )
         parts.append(table(case["rows"], COLUMNS))
     errors = {k: COLUMNS[k] for k in ("error_hidden", "error_weight")}
     errors |= {"limit_hidden": "a quarter of the yardstick, dH", "limit_weight": "dW"}
+    errors |= {"rounding_hidden": "rounding the exact gradient, dH", "rounding_weight": "dW"}
     cost = {k: COLUMNS[k] for k in ("forward_ms", "total_ms", "extra_mib")}
     if result["budgets"]:
         chosen = {"budget": "error budget"} | cost | errors
