@@ -208,8 +208,8 @@ def render(result: dict[str, Any]) -> str:
         )
         error_hidden, error_weight = case["yardstick"]
         parts.append(
-            f"Error of the unfused bf16 path (the yardstick): dH {error_hidden:.1e}, dW {error_weight:.1e}. Of the exact "
-            f"gradients rounded to {case['dtype']}: {case['rounding_hidden']:.1e}, {case['rounding_weight']:.1e}."
+            f"Error of the unfused bf16 path (the yardstick): dH {error_hidden:.1e}, dW {error_weight:.1e}. Of the "
+            f"exact gradients rounded to {case['dtype']}: {case['rounding_hidden']:.1e}, {case['rounding_weight']:.1e}."
         )
         parts.append(table(case["rows"], COLUMNS))
     errors = {k: COLUMNS[k] for k in ("error_hidden", "error_weight")}
