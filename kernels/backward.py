@@ -28,7 +28,10 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 def gradients(
     head: Head, found: Scan, up: Upstream, error_budget: float, need_hidden: bool, need_weight: bool
 ) -> Gradients:
-    """dH, dW, dbias in their inputs' types; None where not needed (dbias goes with dW)."""
+    """dH, dW, dbias in their inputs' types; None where not needed (dbias goes with dW).
+
+    `head` has its vocabulary in the order of the scan unless the error budget is 0.
+    """
     grad_weight = torch.empty_like(head.weight) if need_weight else None
     grad_bias = torch.empty_like(head.bias) if need_weight and head.bias is not None else None
     with head.on_device():
@@ -71,7 +74,7 @@ def _routed(
         step.fill(plan, group[2:], cut)
         step.logit_gradient(plan, group, workspace)
         if grad_weight is not None:
-            step.weight_gradient(plan, group[2:], workspace, spread, up.scale, grad_weight, grad_bias)
+            step.weight_gradient(plan, group[2:], workspace, spread, up.scale, grad_weight, grad_bias, head.order)
         if fixed is not None:
             step.scatter_hidden(plan, group, workspace, fixed)
     del workspace, plan, spread
@@ -91,7 +94,7 @@ class Fixed:
         self.weight_sums = torch.empty(step.head.blocks, dim, dtype=step.dtype, device=device)
         largest = torch.zeros(dim, dtype=torch.int32, device=device)
         block_sums_kernel[(step.head.blocks, triton.cdiv(dim, size))](
-            step.head.weight, self.weight_sums, largest, vocab, dim, *step.head.weight.stride(),
+            step.head.weight, step.head.order, self.weight_sums, largest, vocab, dim, *step.head.weight.stride(),
             BLOCK=BLOCK, **step.head.tiles("block_sums").launch,
         )  # fmt: skip
         self.column_bound = largest.view(torch.float32)
@@ -129,7 +132,8 @@ class Steps:
     def logit_gradient(self, plan: Plan, group: Tensor, workspace: Tensor) -> None:
         head, chosen = self.head, self.head.tiles("logit_gradient")
         logit_gradient_kernel[self._programs(chosen.programs)](
-            head.hidden, head.weight, head.bias if head.bias is not None else head.weight, head.targets,
+            head.hidden, head.weight, head.bias if head.bias is not None else head.weight,
+            head.order if head.order is not None else self.found.rows, head.targets,
             self.up.grad, self.up.rest, self.found.lse, plan.lists, plan.list_starts, plan.counts, plan.slots,
             plan.tile_block, plan.tile_start, group, workspace,
             stride_hn=head.hidden.stride(0), stride_hd=head.hidden.stride(1),
@@ -138,15 +142,16 @@ class Steps:
 
     def weight_gradient(
         self, plan: Plan, group: Tensor, gradient: Tensor, spread: tuple[Tensor, Tensor] | None, scale: Tensor,
-        out: Tensor, out_bias: Tensor | None,
+        out: Tensor, out_bias: Tensor | None, order: Tensor | None = None,
     ) -> None:  # fmt: skip
         hidden, chosen = self.head.hidden, self.head.tiles("weight_gradient")
         spread_weight, spread_bias = spread if spread is not None else (scale, scale)
         weight_gradient_kernel[self._programs(chosen.programs)](
             gradient, hidden, plan.lists, plan.list_starts, plan.counts, plan.slots, group, spread_weight, spread_bias,
-            scale, out, out_bias if out_bias is not None else out, out.shape[0], hidden.shape[1],
+            scale, order if order is not None else self.found.rows,
+            out, out_bias if out_bias is not None else out, out.shape[0], hidden.shape[1],
             hidden.stride(0), hidden.stride(1), out.stride(0), out.stride(1),
-            SPREAD=spread is not None, HAS_BIAS=out_bias is not None, **chosen.launch,
+            SPREAD=spread is not None, ORDER=order is not None, HAS_BIAS=out_bias is not None, **chosen.launch,
         )  # fmt: skip
 
     def spread(self, shares: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,9 +166,9 @@ class Steps:
     def scatter_hidden(self, plan: Plan, group: Tensor, gradient: Tensor, fixed: Fixed) -> None:
         weight, chosen = self.head.weight, self.head.tiles("hidden_scatter")
         hidden_scatter_kernel[self._programs(chosen.programs)](
-            gradient, weight, plan.lists, plan.list_starts, plan.counts, plan.slots, plan.tile_block, plan.tile_start,
-            group, fixed.row_bound, fixed.column_bound, fixed.sum, *weight.shape, fixed.sum.shape[1], *weight.stride(),
-            BM=self.tile_rows, **chosen.launch,
+            gradient, weight, self.head.order, plan.lists, plan.list_starts, plan.counts, plan.slots,
+            plan.tile_block, plan.tile_start, group, fixed.row_bound, fixed.column_bound, fixed.sum,
+            *weight.shape, fixed.sum.shape[1], *weight.stride(), BM=self.tile_rows, **chosen.launch,
         )  # fmt: skip
 
     def add_hidden(self, group: Tensor, gradient: Tensor, out: Tensor, low: Tensor | None, last: bool) -> None:

@@ -8,7 +8,8 @@
 
 Row i is the i-th of the `count` valid tokens, whose hidden states lie one behind the other; target_logit alone is
 indexed by the token's own position, `rows[i]`. log_mass is fp16, rounded up: no pair is taken for lighter than it is.
-Programs of GROUP neighbouring row tiles walk the same weights at the same time, so that these stay in level-2 cache.
+With ORDER, v is a column, at which row order[v] of W and of the bias lies. Programs of GROUP neighbouring row tiles
+walk the same weights at the same time, so that these stay in level-2 cache.
 """
 
 import triton
@@ -22,7 +23,8 @@ def forward_kernel(
     p_hidden,  # [N, D] contiguous; with TMA its descriptor in boxes of [BM, BK]
     p_weight,  # [V, D]; with TMA its descriptor in boxes of [BV, BK]
     p_bias,  # [V] or unused
-    p_target,  # [N] int64
+    p_order,  # [V] int32 or unused
+    p_target,  # [N] int64: columns
     p_rows,  # [N] int32
     p_count,  # [1] int32
     p_log_mass,  # [ceil(V / BLOCK), N] fp16
@@ -44,6 +46,7 @@ def forward_kernel(
     MASSES: tl.constexpr,
     MOMENTS: tl.constexpr,
     EVEN_D: tl.constexpr,
+    ORDER: tl.constexpr,  # not with TMA, which takes neighbouring rows of W
     TMA: tl.constexpr,
     FLATTEN: tl.constexpr,  # one loop over tiles and hidden size: the next tile's loads pass under this one's softmax
     BLOCK: tl.constexpr,
@@ -72,7 +75,8 @@ def forward_kernel(
     b_square = tl.zeros((BM,), tl.float32)
     for i_t in tl.range(i_split * RUN, tl.minimum((i_split + 1) * RUN, tl.cdiv(V, BV)), flatten=FLATTEN):
         o_v = i_t * BV + tl.arange(0, BV)
-        o_in = tl.minimum(o_v, V - 1).to(tl.int64)  # columns past the end repeat the last one, masked below
+        o_in = tl.minimum(o_v, V - 1)  # columns past the end repeat the last one, masked below
+        o_in = (tl.load(p_order + o_in) if ORDER else o_in).to(tl.int64)
         if TMA:
             b_z = logits_box(p_hidden, p_weight, i_row * BM, i_t * BV, D, BM, BV, BK)
         else:

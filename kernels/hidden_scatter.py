@@ -22,6 +22,7 @@ def scatter_product(
     p_g,  # [BM] pointers to rows of G, used if it is less
     m_m,
     p_weight,
+    p_order,
     i_b,
     b_row_scale,  # [BM] fp32
     p_column_bound,  # [D] fp32
@@ -42,7 +43,7 @@ def scatter_product(
         b_part = b_g
         if BK < BV:
             b_part = tl.load(p_g[:, None] + o_k[None, :], mask=m_m[:, None], other=0.0)
-        o_v = tl.minimum(i_b * BV + o_k, V - 1)  # G is 0 in the columns past the end
+        o_v = tl.load(p_order + tl.minimum(i_b * BV + o_k, V - 1)).to(tl.int64)  # G is 0 in the columns past the end
         p_w = p_weight + o_v[:, None] * stride_wv + (o_d * stride_wd)[None, :]
         b_out = tl.dot(b_part, tl.load(p_w, mask=m_d[None, :], other=0.0), b_out, input_precision="ieee")
     b_column_scale = 1.0 / bound(tl.load(p_column_bound + o_d, mask=m_d, other=1.0))
@@ -53,6 +54,7 @@ def scatter_product(
 def hidden_scatter_kernel(
     p_g,  # [slots, BV]
     p_weight,  # [V, D]
+    p_order,  # [V] int32: which row of W lies at a column
     p_lists,  # int32: rows
     p_list_starts,  # [blocks] int64
     p_counts,  # [blocks] int32
@@ -91,16 +93,16 @@ def hidden_scatter_kernel(
             m_w = o_w < words
             o_1, o_2 = o_w + words, o_w + 2 * words
             b_0 = scatter_product(
-                b_g, p_rows, m_m, p_weight, i_b, b_scale, p_column_bound, o_w, m_w & (o_w < D), V, stride_wv, stride_wd,
-                BV, BK, BM, BD,
+                b_g, p_rows, m_m, p_weight, p_order, i_b, b_scale, p_column_bound, o_w, m_w & (o_w < D), V,
+                stride_wv, stride_wd, BV, BK, BM, BD,
             )  # fmt: skip
             b_1 = scatter_product(
-                b_g, p_rows, m_m, p_weight, i_b, b_scale, p_column_bound, o_1, m_w & (o_1 < D), V, stride_wv, stride_wd,
-                BV, BK, BM, BD,
+                b_g, p_rows, m_m, p_weight, p_order, i_b, b_scale, p_column_bound, o_1, m_w & (o_1 < D), V,
+                stride_wv, stride_wd, BV, BK, BM, BD,
             )  # fmt: skip
             b_2 = scatter_product(
-                b_g, p_rows, m_m, p_weight, i_b, b_scale, p_column_bound, o_2, m_w & (o_2 < D), V, stride_wv, stride_wd,
-                BV, BK, BM, BD,
+                b_g, p_rows, m_m, p_weight, p_order, i_b, b_scale, p_column_bound, o_2, m_w & (o_2 < D), V,
+                stride_wv, stride_wd, BV, BK, BM, BD,
             )  # fmt: skip
             b_word = b_0 + (b_1 << FIELD_BITS) + (b_2 << (2 * FIELD_BITS))
             p_out = p_fixed + b_row[:, None] * words + o_w[None, :]

@@ -4,7 +4,7 @@ scan -> logprob, lse, log masses, statistics          (forward, epilogue)
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import triton
@@ -15,11 +15,15 @@ from dftcore.kernels.budget import BLOCK
 from dftcore.kernels.config import Tiles, tiles
 from dftcore.kernels.epilogue import epilogue_kernel
 from dftcore.kernels.forward import forward_kernel
+from dftcore.kernels.order import vocabulary_order
 
 
 @dataclass(frozen=True)
 class Head:
-    """The inputs of the loss: hidden [N, D], weight [V, D], bias [V] or None, targets [N], and the final transform."""
+    """The inputs of the loss: hidden [N, D], weight [V, D], bias [V] or None, targets [N], and the final transform.
+
+    order [V] int32: which row of weight lies at a column; targets are columns then. None: row v lies at column v.
+    """
 
     hidden: Tensor
     weight: Tensor
@@ -27,13 +31,23 @@ class Head:
     targets: Tensor
     softcap: float | None
     temperature: float
+    order: Tensor | None = None
+
+    def ordered(self, order: Tensor) -> "Head":
+        """The same with its vocabulary in this order; a target outside the vocabulary becomes -1."""
+        vocab = order.shape[0]
+        place = torch.empty_like(order, dtype=torch.int64)
+        place[order.long()] = torch.arange(vocab, device=order.device)
+        inside = (self.targets >= 0) & (self.targets < vocab)
+        targets = torch.where(inside, place[self.targets.clamp(0, vocab - 1)], -1)
+        return replace(self, targets=targets, order=order)
 
     @property
     def blocks(self) -> int:
         return triton.cdiv(self.weight.shape[0], BLOCK)
 
-    def tiles(self, kernel: str) -> Tiles:
-        return tiles(kernel, self.hidden.dtype, self.hidden.device)
+    def tiles(self, kernel: str, boxes: bool = False) -> Tiles:
+        return tiles(kernel, self.hidden.dtype, self.hidden.device, boxes)
 
     def on_device(self) -> AbstractContextManager[object]:
         return torch.cuda.device(self.hidden.device) if self.hidden.is_cuda else nullcontext()
@@ -48,28 +62,35 @@ class Head:
             "inv_temperature": 1.0 / self.temperature,
             "HAS_BIAS": self.bias is not None,
             "SOFTCAP": self.softcap is not None,
+            "ORDER": self.order is not None,
             "EVEN_D": self.hidden.shape[1] % inner == 0,
         }
 
 
 @dataclass(frozen=True)
 class Scan:
-    """logprob [N] fp32, lse [N] fp32 in units of ln 2 (0 where ignored); log_mass [blocks, N] fp16, [0, N] unless asked
-    for; rows [N], count [1] int32; statistics [N] or [0] when not asked for."""
+    """logprob [N] fp32, lse [N] fp32 in units of ln 2 (0 where ignored); log_mass [blocks, N] fp16 and the order [V]
+    int32 that its blocks are of, both of length 0 unless asked for; rows [N], count [1] int32; statistics [N] or [0]
+    when not asked for."""
 
     logprob: Tensor
     lse: Tensor
     log_mass: Tensor
     rows: Tensor
     count: Tensor
+    order: Tensor
     entropy: Tensor
     top1: Tensor
     sum_p2: Tensor
 
 
 def scan(head: Head, ignore_index: int, masses: bool, moments: bool, top1: bool) -> Scan:
-    rows_total, chosen, small = head.hidden.shape[0], head.tiles("forward"), head.tiles("epilogue")
+    rows_total, small = head.hidden.shape[0], head.tiles("epilogue")
     rows, count = _compact(head.targets, ignore_index)
+    hidden: Tensor | TensorDescriptor = head.hidden.index_select(0, rows)  # valid rows one behind the other
+    weight: Tensor | TensorDescriptor = head.weight
+    boxes = fits_boxes(hidden) and fits_boxes(weight)
+    chosen = head.tiles("forward_moments" if moments else "forward", boxes)
     size = chosen.constexprs
     splits = triton.cdiv(triton.cdiv(head.weight.shape[0], size["BV"]), size["RUN"])
 
@@ -83,25 +104,27 @@ def scan(head: Head, ignore_index: int, masses: bool, moments: bool, top1: bool)
     logprob, lse = torch.zeros_like(target_logit), torch.zeros_like(target_logit)
     entropy, sum_p2 = (torch.zeros_like(lse), torch.zeros_like(lse)) if moments else (empty(0), empty(0))
     top = torch.zeros_like(lse) if top1 else empty(0)
-    hidden: Tensor | TensorDescriptor = head.hidden.index_select(0, rows)  # valid rows one behind the other
-    weight: Tensor | TensorDescriptor = head.weight
-    boxes = size["TMA"] == 1 and fits_boxes(hidden) and fits_boxes(weight)
-    if boxes:
+    if size["TMA"]:
         hidden = TensorDescriptor.from_tensor(hidden, [size["BM"], size["BK"]])
         weight = TensorDescriptor.from_tensor(weight, [size["BV"], size["BK"]])
+    order = torch.arange(head.weight.shape[0] if masses else 0, dtype=torch.int32, device=head.hidden.device)
+    if masses and not size["TMA"]:  # the copy engine takes the vocabulary as it lies
+        order = vocabulary_order(head.hidden, rows, count, head.weight, head.bias).int()
+        head = head.ordered(order)
     row_tiles = triton.cdiv(triton.cdiv(rows_total, size["BM"]), size["GROUP"]) * size["GROUP"]
     with head.on_device():
         forward_kernel[(row_tiles * splits,)](
-            hidden, weight, head.bias if head.bias is not None else head.targets, head.targets, rows, count,
+            hidden, weight, head.bias if head.bias is not None else head.targets,
+            order if head.order is not None else rows, head.targets, rows, count,
             log_mass, target_logit, maximum, total, first, square,
             N=rows_total, splits=splits, MASSES=masses, MOMENTS=moments, BLOCK=BLOCK,
-            **head.logit_arguments(size["BK"]), **{**chosen.launch, "TMA": boxes},
+            **head.logit_arguments(size["BK"]), **chosen.launch,
         )  # fmt: skip
         epilogue_kernel[(triton.cdiv(rows_total, small.constexprs["BN"]),)](
             rows, count, target_logit, maximum, total, first, square, logprob, lse, entropy, top, sum_p2,
             rows_total, splits, MOMENTS=moments, TOP1=top1, SPLITS=triton.next_power_of_2(splits), **small.launch,
         )  # fmt: skip
-    return Scan(logprob, lse, log_mass, rows, count, entropy, top, sum_p2)
+    return Scan(logprob, lse, log_mass, rows, count, order, entropy, top, sum_p2)
 
 
 def fits_boxes(tensor: Tensor) -> bool:

@@ -18,7 +18,8 @@ def logit_gradient_kernel(
     p_hidden,  # [N, D]
     p_weight,  # [V, D]
     p_bias,  # [V] or unused
-    p_target,  # [N] int64
+    p_order,  # [V] int32 or unused
+    p_target,  # [N] int64: columns, that is places in the order
     p_grad,  # [N] fp32: g / 2^octave / temperature
     p_rest,  # [N] fp32: 1 - p
     p_lse,  # [N] fp32, in units of ln 2
@@ -40,6 +41,7 @@ def logit_gradient_kernel(
     inv_temperature,
     HAS_BIAS: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    ORDER: tl.constexpr,
     EVEN_D: tl.constexpr,
     BM: tl.constexpr,
     BV: tl.constexpr,
@@ -53,6 +55,7 @@ def logit_gradient_kernel(
         b_row = tl.load(p_lists + tl.load(p_list_starts + i_b) + o_m, mask=m_m, other=0).to(tl.int64)
         o_v = i_b * BV + tl.arange(0, BV)
         o_in = tl.minimum(o_v, V - 1)
+        o_in = tl.load(p_order + o_in).to(tl.int64) if ORDER else o_in
         b_z = logits_tile(
             p_hidden + b_row * stride_hn, p_weight + o_in * stride_wv, D, stride_hd, stride_wd,
             BM, BV, BK, EVEN_D,

@@ -20,6 +20,14 @@ from dftcore.kernels.launch import Head, Scan, scan
 from dftcore.kernels.routes import upstream
 
 
+def _head(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, softcap: float | None, temperature: float
+) -> Head:
+    """The kernels take any strides of hidden and weight, but vectors as they lie."""
+    bias = None if bias is None else bias.contiguous()
+    return Head(hidden, weight, bias, targets.contiguous(), softcap, temperature)
+
+
 @torch.library.custom_op("dftcore::token_logprobs", mutates_args=())
 def _forward(
     hidden: Tensor,
@@ -32,11 +40,11 @@ def _forward(
     error_budget: float,
     moments: bool,
     top1: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    head = Head(hidden, weight, bias, targets, softcap, temperature)
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    head = _head(hidden, weight, bias, targets, softcap, temperature)
     found = scan(head, ignore_index, error_budget > 0.0, moments, top1)
     return (
-        found.logprob, found.lse, found.log_mass, found.rows, found.count,
+        found.logprob, found.lse, found.log_mass, found.rows, found.count, found.order,
         found.entropy, found.top1, found.sum_p2,
     )  # fmt: skip
 
@@ -49,7 +57,8 @@ def _(hidden, weight, targets, bias, softcap, temperature, ignore_index, error_b
         return hidden.new_empty(shape, dtype=dtype)
 
     statistics = (empty(rows if moments else 0), empty(rows if top1 else 0), empty(rows if moments else 0))
-    integers = (empty(rows, dtype=torch.int32), empty(1, dtype=torch.int32))
+    order = weight.shape[0] if error_budget > 0.0 else 0
+    integers = (empty(size, dtype=torch.int32) for size in (rows, 1, order))
     return empty(rows), empty(rows), empty(blocks, rows, dtype=torch.float16), *integers, *statistics
 
 
@@ -65,6 +74,7 @@ def _backward(
     log_mass: Tensor,
     rows: Tensor,
     count: Tensor,
+    order: Tensor,
     softcap: float | None,
     temperature: float,
     ignore_index: int,
@@ -72,9 +82,10 @@ def _backward(
     need_hidden: bool,
     need_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    head = Head(hidden, weight, bias, targets, softcap, temperature)
-    found = Scan(logprob, lse, log_mass, rows, count, lse, lse, lse)
+    head = _head(hidden, weight, bias, targets, softcap, temperature)
+    found = Scan(logprob, lse, log_mass, rows, count, order, lse, lse, lse)
     up = upstream(head, found, grad, ignore_index)
+    head = head.ordered(order) if error_budget > 0.0 else head
     grad_hidden, grad_weight, grad_bias = gradients(head, found, up, error_budget, need_hidden, need_weight)
     return (
         hidden.new_empty(0) if grad_hidden is None else grad_hidden,
@@ -85,7 +96,7 @@ def _backward(
 
 @_backward.register_fake
 def _(  # type: ignore[no-untyped-def]
-    grad, hidden, weight, targets, bias, logprob, lse, log_mass, rows, count,
+    grad, hidden, weight, targets, bias, logprob, lse, log_mass, rows, count, order,
     softcap, temperature, ignore_index, error_budget, need_hidden, need_weight,
 ):  # fmt: skip
     return (
@@ -97,7 +108,7 @@ def _(  # type: ignore[no-untyped-def]
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     hidden, weight, targets, bias, *ctx.options = inputs
-    ctx.save_for_backward(hidden, weight, targets, bias, *output[:5])
+    ctx.save_for_backward(hidden, weight, targets, bias, *output[:6])
     ctx.set_materialize_grads(False)  # else the other outputs' gradients are made, as zeros of their size
 
 

@@ -3,6 +3,8 @@
     dW[v, :]  = scale (sum over the block's rows of G[slot, v] h_i  -  spread[b, :] / SHARE_SCALE)
     dbias[v]  = scale (sum over the block's rows of G[slot, v]      -  spread_bias[b] / SHARE_SCALE)
 
+v is the block's column; with ORDER, it is row order[v] of dW that this one goes to.
+
 spread[b] = sum_i share[b, i] h_i comes from this same kernel, applied to the shares, whose columns are the blocks.
 """
 
@@ -24,6 +26,7 @@ def weight_gradient_kernel(
     p_spread,  # [blocks, D] or unused
     p_spread_bias,  # [blocks] or unused
     p_scale,  # [1] fp32: 2^octave
+    p_order,  # [V] int32 or unused
     p_out,  # [V, D]
     p_out_bias,  # [V] or unused
     V,
@@ -33,6 +36,7 @@ def weight_gradient_kernel(
     stride_ov,
     stride_od,
     SPREAD: tl.constexpr,
+    ORDER: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     BV: tl.constexpr,
     BD: tl.constexpr,
@@ -65,11 +69,14 @@ def weight_gradient_kernel(
             b_spread = tl.load(p_spread + i_b * D + o_d, mask=m_d, other=0.0).to(tl.float32)
             b_out -= b_spread[None, :] * (1.0 / SHARE_SCALE)
         o_row = i_b * BV + o_v
+        m_row = o_row < V
+        if ORDER:
+            o_row = tl.load(p_order + o_row, mask=m_row, other=0).to(tl.int64)
         p_tile = p_out + o_row[:, None] * stride_ov + (o_d * stride_od)[None, :]
-        m_tile = (o_row < V)[:, None] & m_d[None, :]
+        m_tile = m_row[:, None] & m_d[None, :]
         tl.store(p_tile, (b_out * scale).to(p_out.dtype.element_ty), mask=m_tile)
         if HAS_BIAS:
             if SPREAD:
                 b_bias -= tl.load(p_spread_bias + i_b).to(tl.float32) * (1.0 / SHARE_SCALE)
             if i % slices == 0:
-                tl.store(p_out_bias + o_row, (b_bias * scale).to(p_out_bias.dtype.element_ty), mask=o_row < V)
+                tl.store(p_out_bias + o_row, (b_bias * scale).to(p_out_bias.dtype.element_ty), mask=m_row)

@@ -15,6 +15,7 @@ from torch import Tensor
 from dftcore.losses import reference
 
 fused = pytest.importorskip("dftcore.kernels.token_logprobs").token_logprobs
+from dftcore.kernels import launch  # noqa: E402
 from dftcore.kernels.config import Tiles, trying  # noqa: E402
 from dftcore.kernels.launch import fits_boxes  # noqa: E402
 
@@ -131,14 +132,18 @@ def test_probabilities_near_0_and_1_and_large_logits(device, dtype, scale):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("vocab", [515, 512, 129])
-def test_the_copy_engines_path_gives_what_pointers_give(device, dtype, vocab):
-    """Two blocks to a tile, in one loop or two; the last tile reaches past V, the last box past D and past N."""
+def test_large_tiles_and_the_copy_engine_give_what_small_ones_do(device, dtype, vocab, monkeypatch):
+    """Two blocks to a tile, in one loop or two; the last tile reaches past V, the last box past D and past N.
+
+    The copy engine takes the vocabulary as it lies, so the others do so too.
+    """
     if device == "cuda" and torch.cuda.get_device_capability() < (9, 0):
         pytest.skip("needs compute capability 9")
     case = Case(vocab=vocab, dtype=dtype, ignored=(0, 5, 36), device=device)
+    monkeypatch.setattr(launch, "vocabulary_order", lambda *_: torch.arange(vocab, device=device))
     usual = case.ours(2.0**-8)
-    for flatten in (0, 1):
-        tiles = Tiles({"BM": 64, "BV": 256, "BK": 64, "GROUP": 2, "RUN": 2, "TMA": 1, "FLATTEN": flatten}, 4, 2)
+    for tma, flatten in ((0, 0), (1, 0), (1, 1)):
+        tiles = Tiles({"BM": 64, "BV": 256, "BK": 64, "GROUP": 2, "RUN": 2, "TMA": tma, "FLATTEN": flatten}, 4, 2)
         with trying(forward=tiles):
             for ours, theirs in zip(case.ours(2.0**-8), usual, strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.detach().abs().max()))

@@ -122,6 +122,19 @@ def test_strides_do_not_matter(device):
     torch.testing.assert_close(results[1], results[0])
 
 
+@pytest.mark.parametrize("stride", [0, 2])
+def test_strides_of_targets_and_bias_do_not_matter(device, stride):
+    hidden, weight, targets = (t.detach() for t in problem(device))
+    bias = torch.linspace(-1.0, 1.0, weight.shape[0], device=device)
+    targets, bias = (t[:1].expand_as(t) if stride == 0 else t[:, None].repeat(1, 2)[:, 0] for t in (targets, bias))
+    results = []
+    for y, b in ((targets, bias), (targets.contiguous(), bias.contiguous())):
+        states, b = hidden.clone().requires_grad_(), b.detach().requires_grad_()
+        loss = linear_cross_entropy(states, weight, y, bias=b, backend="triton", error_budget=0.1)
+        results.append((loss, *torch.autograd.grad(loss, (states, b))))
+    torch.testing.assert_close(*results, rtol=0.0, atol=0.0)
+
+
 def test_offsets_past_2_to_the_31(device):
     """Rows that lie 2^30 elements apart: the third one starts beyond what int32 can count."""
     storage = torch.empty(2 * 2**30 + 64, dtype=torch.float16, device=device)  # 4 GiB, of which three pages are touched

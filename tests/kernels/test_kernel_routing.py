@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dftcore import linear_cross_entropy, linear_token_logprobs
 from dftcore.kernels import plan as plans
 from dftcore.kernels.budget import BINS, BINS_PER_OCTAVE, BLOCK, cutoff_bin
+from dftcore.kernels.order import vocabulary_order
 from dftcore.kernels.plan import make_plan
 from dftcore.losses.routing import route as torch_route
 
@@ -49,6 +50,7 @@ def test_routes_stay_within_the_budget_and_are_nearly_those_of_the_torch_back_en
     assert torch.equal(found.rows[: len(valid)].long(), valid)
     grad = torch.linspace(-1.0, 0.7, ROWS, device=device)
     up = routes.upstream(head, found, grad, -100)
+    head, order = head.ordered(found.order), found.order.long()
     cut = routes.cut_of(head, found, up, budget)
     counts = torch.zeros(head.blocks, dtype=torch.int32, device=device)
     shares = routes.shares_of(head, found, up, cut, counts)
@@ -56,7 +58,9 @@ def test_routes_stay_within_the_budget_and_are_nearly_those_of_the_torch_back_en
     plan = make_plan(None, counts, ROWS, step.tile_rows, ROWS * head.blocks + ROWS)
     step.fill(plan, plan.groups[0, 2:], cut)
 
-    logits = hidden[valid].double() @ weight.double().T
+    assert torch.equal(order[head.targets[valid]], targets[valid])
+    targets = head.targets
+    logits = hidden[valid].double() @ weight[order].double().T
     logp = logits.log_softmax(-1)
     mass = torch.nn.functional.pad(logp.exp(), (0, head.blocks * BLOCK - VOCAB)).unflatten(-1, (-1, BLOCK)).sum(-1)
     target_logp = logp.gather(-1, targets[valid, None]).squeeze(-1)
@@ -123,13 +127,15 @@ def test_the_certificate_bounds_every_row_when_one_column_of_each_block_is_far_o
     ours = gradients((hidden, weight, targets), "triton", 0.1, reduction="sum")[0].double()
     exact = gradients((hidden, weight, targets), "reference", None, reduction="sum")[0].double()
     valid = (targets != -100).nonzero().squeeze(-1)
-    logp = (hidden[valid].double() @ weight.double().T).log_softmax(-1)
-    target_logp = logp.gather(-1, targets[valid, None]).squeeze(-1)
+    order = vocabulary_order(hidden, valid, len(valid), weight, None)
+    places = order.argsort()[targets[valid]]
+    logp = (hidden[valid].double() @ weight[order].double().T).log_softmax(-1)
+    target_logp = logp.gather(-1, places[:, None]).squeeze(-1)
     blocks = -(-VOCAB // BLOCK)
     mass = torch.nn.functional.pad(logp.exp(), (0, blocks * BLOCK - VOCAB)).unflatten(-1, (-1, BLOCK)).sum(-1)
     grad = target_logp.exp()
-    keep = torch_route(grad, target_logp, mass.log(), targets[valid], VOCAB, 0.1).keep
-    spread = torch.stack([(block - block.mean(0)).norm(dim=-1).max() for block in weight.double().split(BLOCK)])
+    keep = torch_route(grad, target_logp, mass.log(), places, VOCAB, 0.1).keep
+    spread = torch.stack([(block - block.mean(0)).norm(dim=-1).max() for block in weight[order].double().split(BLOCK)])
     bound = (grad[:, None] * mass * ~keep) @ spread
     error = (ours - exact)[valid].norm(dim=-1)
     assert (error <= bound + 1e-5 * exact[valid].norm(dim=-1) + 1e-7).all()
