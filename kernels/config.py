@@ -61,14 +61,16 @@ def _hidden(bm: int, bk: int, bd: int, warps: int, stages: int) -> Tiles:
 
 HALF: dict[str, Tiles] = {
     "forward": _forward(128, 128, 64, 8, 3),
+    "forward_moments": _forward(128, 128, 64, 8, 3),  # more is kept per row than larger tiles leave registers for
     "logit_gradient": _logits(128, 64, 8, 3),
     "weight_gradient": _weights(128, 64, 8, 5),  # rows are looked up in lists: five stages keep three tiles in flight
-    "hidden_scatter": _scatter(32, 8, 8, 3),
+    "hidden_scatter": _scatter(32, 8, 8, 2),
     "hidden_gradient": _hidden(128, 64, 128, 8, 3),
     "hidden_finish": _hidden(128, 64, 64, 8, 3),
 }
 SINGLE: dict[str, Tiles] = {
     "forward": _forward(32, 128, 32, 8, 2),
+    "forward_moments": _forward(32, 128, 32, 8, 2),
     "logit_gradient": _logits(64, 32, 8, 2),
     "weight_gradient": _weights(64, 16, 8, 2),
     "hidden_scatter": _scatter(32, 8, 8, 2, bk=32),
@@ -82,8 +84,14 @@ VECTOR: dict[str, Tiles] = {
     "fill": Tiles({"BN": 1024}, 4, 1, programs=4),
     "block_sums": Tiles({"BD": 64}, 4, 1),
 }
-# In place of these defaults, where they would spill.
-DIFFERENT: dict[str, dict[str, Tiles]] = {"sm_100": {"forward": _forward(64, 128, 64, 8, 3)}}
+# In place of these defaults: more stages where there is shared memory for them, and what does not spill on sm_10x.
+_SHORTER = dict.fromkeys(("forward", "forward_moments"), _forward(64, 128, 64, 8, 3))
+_DEEPER = {"hidden_scatter": _scatter(32, 8, 8, 3)}
+DIFFERENT: dict[str, dict[str, Tiles]] = {
+    "sm_80": _DEEPER,
+    "sm_90": {**_DEEPER, "forward": _forward(128, 256, 64, 8, 4)},  # 128 x 128 would wait for the level-2 cache
+    **{arch: {**_DEEPER, **_SHORTER} for arch in ("sm_100", "sm_103")},
+}
 
 # What the tuner tries for half precision beside the defaults. TMA and FLATTEN need compute capability 9.
 CANDIDATES: dict[str, list[Tiles]] = {
@@ -93,6 +101,8 @@ CANDIDATES: dict[str, list[Tiles]] = {
         _forward(256, 128, 64, 8, 4, TMA=1),
         _forward(128, 128, 64, 8, 4),
         _forward(64, 128, 64, 8, 4),
+        _forward(128, 128, 64, 4, 3),
+        _forward(128, 128, 64, 4, 3, TMA=1),
     ],
     "logit_gradient": [
         _logits(64, 64, 4, 3), _logits(64, 64, 4, 4, 2), _logits(64, 128, 4, 3), _logits(128, 64, 8, 4),
@@ -100,7 +110,7 @@ CANDIDATES: dict[str, list[Tiles]] = {
     ],
     "weight_gradient": [
         _weights(128, 64, 4, 3), _weights(128, 64, 4, 5, 2), _weights(128, 64, 8, 3), _weights(128, 64, 8, 5, 2),
-        _weights(256, 64, 8, 5), _weights(256, 32, 8, 5), _weights(64, 64, 4, 5, 3),
+        _weights(256, 64, 8, 5), _weights(256, 32, 8, 5), _weights(64, 64, 4, 5, 3), _weights(128, 64, 4, 3, 2),
     ],
     "hidden_scatter": [
         _scatter(32, 16, 8, 3), _scatter(32, 4, 8, 3), _scatter(32, 8, 8, 2), _scatter(32, 8, 8, 4),
@@ -116,27 +126,28 @@ HOPPER: dict[str, list[Tiles]] = {
         _forward(128, 256, 64, 8, 3, TMA=1, FLATTEN=1),
         _forward(128, 256, 64, 8, 3, TMA=1),
         _forward(128, 256, 64, 8, 3),
-        _forward(128, 256, 64, 8, 4),
+        _forward(256, 128, 64, 8, 3),
+        _forward(128, 128, 64, 8, 3),
     ],
-    "logit_gradient": [_logits(128, 64, 4, 3), _logits(128, 64, 4, 3, 2), _logits(256, 64, 8, 3)],
+    "logit_gradient": [_logits(128, 64, 4, 3), _logits(128, 64, 4, 3, 2)],
 }
 
 _trial: dict[str, Tiles] = {}
 
 
+@cache
 def architecture(device: torch.device) -> str:
     """sm_90 for an H100 or H200, say; sm_80 where the kernels are interpreted."""
     return "sm_{}{}".format(*torch.cuda.get_device_capability(device)) if device.type == "cuda" else "sm_80"
 
 
-def tiles(kernel: str, dtype: torch.dtype, device: torch.device) -> Tiles:
-    if kernel in _trial:
-        return _trial[kernel]
-    if kernel in VECTOR:
-        return VECTOR[kernel]
-    if dtype == torch.float32:
-        return SINGLE[kernel]
-    return {**half(architecture(device)), **tuned().get(architecture(device), {})}[kernel]
+def tiles(kernel: str, dtype: torch.dtype, device: torch.device, boxes: bool) -> Tiles:
+    """`boxes`: the copy engine can take the inputs; tiles made for it are no good without."""
+    plain = VECTOR.get(kernel) or (SINGLE if dtype == torch.float32 else half(architecture(device)))[kernel]
+    found = _trial.get(kernel, plain)
+    if kernel not in _trial and kernel not in VECTOR and dtype != torch.float32:
+        found = tuned().get(architecture(device), {}).get(kernel, plain)
+    return found if boxes or not found.constexprs.get("TMA") else plain
 
 
 def half(arch: str) -> dict[str, Tiles]:

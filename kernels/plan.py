@@ -18,7 +18,7 @@ from dftcore.kernels.budget import BLOCK
 MEMORY_SHARE = 0.047  # of the fp32 logits: all that is held beyond dH and dW
 LARGEST_GROUP = 0.10  # of all pairs: a workspace larger than what is usually kept serves nothing
 MOST_GROUPS = 48  # each costs its launches, needed or not; D near N and V / D small pass MEMORY_SHARE for it
-FEWEST_SLOTS = 1 << 14  # a few MiB, so that small inputs are one group
+FEWEST_SLOTS = 1 << 17  # 32 MiB of bf16, so that small inputs are few groups: their launches would outlast the work
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def memory(rows: int, dim: int, vocab: int, itemsize: int, exact: bool) -> Memor
     shares = 0 if exact else itemsize * panel_count(blocks) * BLOCK * rows
     hidden = (rows * dim * itemsize if itemsize < 4 else 0) if exact else 8 * rows * words_per_row(dim)
     block_rows = 0 if exact else 2 * blocks * dim * itemsize
-    vectors = 64 * rows + 32 * blocks + 8 * dim + 12 * blocks * -(-rows // 64)
+    vectors = 64 * rows + 32 * blocks + 8 * dim + 12 * blocks * -(-rows // 64) + 16 * vocab
     left = int(MEMORY_SHARE * 4 * rows * vocab) - log_mass - hidden - block_rows - vectors
     per_slot = BLOCK * itemsize + 4
     fewest = rows + -(-blocks * rows // MOST_GROUPS)

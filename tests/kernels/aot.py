@@ -25,7 +25,7 @@ from triton.compiler import ASTSource
 
 from dftcore.kernels.block_sums import block_sums_kernel
 from dftcore.kernels.budget import BINS, BINS_PER_OCTAVE, BLOCK
-from dftcore.kernels.config import CANDIDATES, HALF, SINGLE, VECTOR, Tiles, half
+from dftcore.kernels.config import CANDIDATES, SINGLE, VECTOR, Tiles, half
 from dftcore.kernels.config import candidates as listed
 from dftcore.kernels.config import tuned as table
 from dftcore.kernels.epilogue import epilogue_kernel
@@ -39,12 +39,12 @@ from dftcore.kernels.shares import shares_kernel
 from dftcore.kernels.weight_gradient import weight_gradient_kernel
 
 INT32 = {"p_rows", "p_count", "p_counts", "p_lists", "p_slot_rows", "p_tile_block", "p_tile_start", "p_group"}
-INT32 |= {"p_largest"}
+INT32 |= {"p_largest", "p_order"}
 INT64 = {"p_target", "p_slots", "p_list_starts", "p_fixed"}
 INPUT = {"p_hidden", "p_weight", "p_bias", "p_g", "p_share", "p_out", "p_low", "p_out_bias", "p_sums"}  # inputs' type
 INPUT |= {"p_spread", "p_spread_bias"}
 TYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-LOGITS = {"HAS_BIAS": False, "SOFTCAP": False, "EVEN_D": True}
+LOGITS = {"HAS_BIAS": False, "SOFTCAP": False, "EVEN_D": True, "ORDER": True}
 SCALARS = ("softcap", "inv_temperature")
 CONTIGUOUS = ("stride_hd", "stride_wd", "stride_od")  # the launcher makes a 1 a constant
 ODD = ("V", "splits", "blocks", *SCALARS, "p_group")  # nothing is known of their divisibility
@@ -54,18 +54,27 @@ KERNELS = {
     "forward": (
         forward_kernel,
         {**LOGITS, "MASSES": True, "MOMENTS": False, "BLOCK": BLOCK},
-        [{"MOMENTS": True}, {"HAS_BIAS": True, "SOFTCAP": True}, {"EVEN_D": False}, {"MASSES": False}],
+        [{"HAS_BIAS": True, "SOFTCAP": True}, {"EVEN_D": False}, {"MASSES": False, "ORDER": False}],
+    ),
+    "forward_moments": (
+        forward_kernel,
+        {**LOGITS, "MASSES": True, "MOMENTS": True, "BLOCK": BLOCK},
+        [{"HAS_BIAS": True, "SOFTCAP": True}, {"EVEN_D": False}, {"MASSES": False, "ORDER": False}],
     ),
     "epilogue": (epilogue_kernel, {"MOMENTS": False, "TOP1": False, "SPLITS": 64}, [{"MOMENTS": True, "TOP1": True}]),
     "histogram": (histogram_kernel, {"BLOCK": BLOCK, "BINS": BINS, "PER_OCTAVE": BINS_PER_OCTAVE}, []),
     "shares": (shares_kernel, {"COUNT": True, "BLOCK": BLOCK}, [{"COUNT": False}]),
     "fill": (fill_kernel, {"BLOCK": BLOCK}, []),
     "block_sums": (block_sums_kernel, {"BLOCK": BLOCK}, []),
-    "logit_gradient": (logit_gradient_kernel, LOGITS, [{"HAS_BIAS": True, "SOFTCAP": True}, {"EVEN_D": False}]),
+    "logit_gradient": (
+        logit_gradient_kernel,
+        LOGITS,
+        [{"HAS_BIAS": True, "SOFTCAP": True}, {"EVEN_D": False}, {"ORDER": False}],
+    ),
     "weight_gradient": (
         weight_gradient_kernel,
-        {"SPREAD": True, "HAS_BIAS": False},
-        [{"SPREAD": False}, {"HAS_BIAS": True}],
+        {"SPREAD": True, "HAS_BIAS": False, "ORDER": True},
+        [{"SPREAD": False, "ORDER": False}, {"HAS_BIAS": True}],
     ),
     "hidden_scatter": (hidden_scatter_kernel, {}, []),
     "hidden_gradient": (
@@ -101,13 +110,18 @@ def everything(arch: int) -> Iterator[Case]:
             for more in ({}, *rarer):
                 yield Case(name, dtype, tiles, {**flags, **more})
                 if name in chosen and dtype != torch.float32:
-                    yield Case(name, dtype, chosen[name], {**flags, **more})
+                    yield Case(name, dtype, chosen[name], _boxed({**flags, **more}, chosen[name]))
+
+
+def _boxed(flags: dict[str, int | bool], tiles: Tiles) -> dict[str, int | bool]:
+    """The copy engine takes the vocabulary as it lies."""
+    return {**flags, "ORDER": False} if tiles.constexprs.get("TMA") else flags
 
 
 def candidates(arch: int) -> Iterator[Case]:
     for name in CANDIDATES:
         for tiles in listed(name, f"sm_{arch}"):
-            yield Case(name, torch.bfloat16, tiles, KERNELS[name][1])
+            yield Case(name, torch.bfloat16, tiles, _boxed(KERNELS[name][1], tiles))
 
 
 def spills_in_loop(sass: str) -> int:
@@ -128,7 +142,8 @@ def compile_case(case: Case, arch: int) -> tuple[triton.compiler.CompiledKernel,
     function = KERNELS[case.kernel][0]
     constants: dict[str, int | bool] = {**case.tiles.constexprs, **case.flags}
     if case.kernel == "hidden_scatter":
-        constants["BM"] = (SINGLE if case.dtype == torch.float32 else HALF)["logit_gradient"].constexprs["BM"]
+        halves = {**half(f"sm_{arch}"), **table().get(f"sm_{arch}", {})}
+        constants["BM"] = (SINGLE if case.dtype == torch.float32 else halves)["logit_gradient"].constexprs["BM"]
     signature, attributes = {}, {}
     for index, argument in enumerate(function.arg_names):
         if argument in constants:

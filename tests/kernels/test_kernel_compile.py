@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("triton")
-SHARED_MEMORY = {80: 166_912, 90: 232_448, 100: 232_448}
+SHARED_MEMORY = {80: 166_912, 89: 101_376, 90: 232_448, 100: 232_448, 103: 232_448, 120: 101_376}
 AOT = Path(__file__).with_name("aot.py")
 VECTOR = ("epilogue", "histogram", "shares", "fill", "block_sums")
-SMALL_STACK = 160  # bytes what the tuner may choose may spill, outside its inner loop
+SMALL_STACK = 256  # bytes that a tile may spill outside its inner loop: Hopper's largest, and what the tuner may choose
 
 
 def compile_all(*arguments: str) -> list[dict[str, object]]:
@@ -29,7 +29,8 @@ def compile_all(*arguments: str) -> list[dict[str, object]]:
 
 def check(found: list[dict[str, object]], stack: int = 0) -> None:
     for case in found:
-        assert int(str(case["stack"])) <= stack, f"spills: {case}"
+        large = case["arch"] == 90 and str(case["kernel"]).startswith("forward")
+        assert int(str(case["stack"])) <= (SMALL_STACK if large else stack), f"spills: {case}"
         if not dict(case["tiles"]).get("FLATTEN"):  # whose one loop is everything
             assert case["spills_in_loop"] == 0, f"spills where it hurts: {case}"
         assert int(str(case["shared"])) <= SHARED_MEMORY[int(str(case["arch"]))], case
@@ -45,12 +46,12 @@ def check(found: list[dict[str, object]], stack: int = 0) -> None:
 
 def test_usual_configurations_compile_for_hopper():
     found = compile_all("90", "--usual")
-    assert len({case["kernel"] for case in found}) == 11
+    assert len({case["kernel"] for case in found}) == 12
     check(found)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("arch", [80, 90, 100])
+@pytest.mark.parametrize("arch", SHARED_MEMORY)
 def test_every_configuration_compiles(arch):
     found = compile_all(str(arch))
     assert {case["dtype"] for case in found} == {"fp32", "fp16", "bf16"}
