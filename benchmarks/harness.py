@@ -39,13 +39,21 @@ class Timing:
     processor_ms: float | None = None
 
 
-def measure(call: Callable[[], object], device: torch.device, repeats: int = 5, warmup: int = 1) -> Timing:
-    """Wall time of `call`; on CUDA between events on the stream, with the level-2 cache flushed before each repeat."""
-    return measure_in_turn([call], device, repeats, warmup)[0]
+LEAD_CYCLES = 40_000_000  # some 20 ms: longer than it takes to launch what is measured
+
+
+def measure(
+    call: Callable[[], object], device: torch.device, repeats: int = 5, warmup: int = 1, lead: bool = False
+) -> Timing:
+    """Wall time of `call`; on CUDA between events on the stream, with the level-2 cache flushed before each repeat.
+
+    With `lead` the device waits before each repeat, so that launches do not count: for kernels one by one.
+    """
+    return measure_in_turn([call], device, repeats, warmup, lead)[0]
 
 
 def measure_in_turn(
-    calls: Sequence[Callable[[], object]], device: torch.device, repeats: int = 5, warmup: int = 1
+    calls: Sequence[Callable[[], object]], device: torch.device, repeats: int = 5, warmup: int = 1, lead: bool = False
 ) -> list[Timing]:
     """`measure` of each call, one repeat of all after another, so that a busy minute falls on all of them."""
     for call in calls:
@@ -58,6 +66,8 @@ def measure_in_turn(
         for index, call in enumerate(calls):
             if flush is not None:
                 flush.zero_()
+                if lead:
+                    torch.cuda._sleep(LEAD_CYCLES)
                 start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
                 start.record()
                 call()
