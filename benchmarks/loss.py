@@ -203,7 +203,8 @@ def render(result: dict[str, Any]) -> str:
         parts.append(f"## {case['source']}: N={rows}, D={dim}, V={vocab}, {case['dtype']}")
         parts.append(
             f"p_t at the 5/10/25/50/75/90/95 % quantiles: {case['statistics']['p_quantiles']}; "
-            f"pairs with mass above 2^-8/-10/-12/-14: {case['statistics']['pairs_percent']} %. "
+            f"pairs with mass above 2^-8/-10/-12/-14: {case['statistics']['pairs_percent']} %, "
+            f"in the order of the loss {case['statistics']['pairs_percent_ordered']} %. "
             f"Bare lm_head product: {case['gemm_ms']:.4g} ms."
         )
         error_hidden, error_weight = case["yardstick"]

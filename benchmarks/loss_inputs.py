@@ -19,11 +19,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dftcore.kernels.order import vocabulary_order
+
 BLOCK = 128
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 PROBABILITIES = (0.003, 0.021, 0.18, 0.69, 0.95, 0.991, 0.9975)  # of SmolLM2-135M-Instruct on worked GSM8K answers
 CANDIDATES = 48  # tokens a row that carry the mass outside the target
 DECAY = 2.2  # of their masses, k^-DECAY
+USUAL, REST = 2.05, 2.5  # deviations of the other logits: between tokens, and within one between rows
 
 
 @dataclass
@@ -96,36 +99,48 @@ def calibrated(rows: int, dim: int, vocab: int, device: torch.device, seed: int 
     """Synthetic states with a pretrained model's softmax: solve for the hidden state that gives chosen logits.
 
     A row's target has a probability drawn from the measured quantiles; CANDIDATES other tokens share the rest with
-    masses falling as k^-DECAY; every other logit is Gaussian (deviation about 3.2) around a level 22 below log-sum-exp.
+    masses falling as k^-DECAY. Tokens differ in how usual they are: a usual one is often a candidate (its rank is
+    log-uniform), and its logit is higher in every row (deviation USUAL). What is left of a logit is Gaussian (deviation
+    REST), around a level about 21 below log-sum-exp. Where a token lies in the vocabulary is drawn.
     From a hidden size of about 1,000 up; below that the candidates' own embeddings make the rest too rough.
     """
     generator = torch.Generator(device).manual_seed(seed)
     weight = torch.randn(vocab, dim, generator=generator, device=device) / dim**0.5
     order = torch.randperm(vocab, generator=generator, device=device)
     weight[:, 0] = 1.0
-    level, top = 7.6, 29.5
+    weight[order, 1] = torch.randn(vocab, generator=generator, device=device).sort(descending=True).values
+    level, top = 8.5, 29.5
     hidden = torch.empty(rows, dim, device=device)
     targets = torch.empty(rows, dtype=torch.int64, device=device)
     masses = torch.arange(1, CANDIDATES + 1, device=device, dtype=torch.float32).pow(-DECAY)
     masses /= masses.sum()
-    noise = max(0.0, 3.2**2 - 95.0**2 / dim) ** 0.5  # what the candidates' embeddings do not already add
+    noise = max(0.0, REST**2 - 95.0**2 / dim) ** 0.5  # what the candidates' embeddings do not already add
     for start in range(0, rows, 256):
         count = min(256, rows - start)
         p = _draw_probabilities(count, generator, device)
-        popularity = torch.rand(count, CANDIDATES + 1, generator=generator, device=device).pow(3)
-        chosen = order[(popularity * vocab).long().clamp_max(vocab - 1)]
+        chosen = order[_draw_ranks(count, vocab, generator, device)]
         wanted = torch.cat((p[:, None], (1 - p[:, None]) * masses), -1).log() + top
         rows_of = weight[chosen]
-        rows_of[:, :, 0] = 0.0
+        base = level + USUAL * rows_of[:, :, 1]
+        rows_of[:, :, :2] = 0.0
         floor = torch.randn(count, dim, generator=generator, device=device) * noise
-        floor[:, 0] = 0.0
-        missing = wanted - level - torch.einsum("nkd,nd->nk", rows_of, floor)
+        floor[:, :2] = 0.0
+        missing = wanted - base - torch.einsum("nkd,nd->nk", rows_of, floor)
         gram = rows_of @ rows_of.transpose(1, 2) + 1e-2 * torch.eye(CANDIDATES + 1, device=device)
         coefficients = torch.linalg.solve(gram, missing)
         part = floor + torch.einsum("nk,nkd->nd", coefficients, rows_of)
-        part[:, 0] = level
+        part[:, 0], part[:, 1] = level, USUAL
         hidden[start : start + count], targets[start : start + count] = part, chosen[:, 0]
     return Inputs(hidden, weight, targets, "calibrated synthetic")
+
+
+def _draw_ranks(count: int, vocab: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """[count, CANDIDATES + 1] different ranks a row, nearly log-uniform, in any order."""
+    size = (count, CANDIDATES + 1)
+    ranks = (vocab ** torch.rand(size, generator=generator, device=device)).long().sub(1).sort().values
+    steps = torch.arange(CANDIDATES + 1, device=device)
+    ranks = ((ranks - steps).cummax(1).values + steps).clamp_max(vocab - 1)
+    return ranks.gather(1, torch.rand(size, generator=generator, device=device).argsort())
 
 
 def _draw_probabilities(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -149,14 +164,23 @@ def normal(rows: int, dim: int, vocab: int, device: torch.device, seed: int = 0)
 
 @torch.no_grad()
 def statistics(inputs: Inputs, rows: int = 1024) -> dict[str, list[float]]:
-    """Of the first `rows` rows: quantiles of p_t, and percentages of pairs with mass above 2^-8, -10, -12, -14."""
+    """Of the first `rows` rows: quantiles of p_t, and percentages of pairs with mass above 2^-8, -10, -12, -14, as the
+    vocabulary lies and in the order that the loss takes it in."""
     logp = (inputs.hidden[:rows].float() @ inputs.weight.float().T).log_softmax(-1)
     p = logp.gather(-1, inputs.targets[:rows, None]).squeeze(-1).exp()
     whole = logp.shape[1] // BLOCK * BLOCK
-    mass = logp[:, :whole].exp().unflatten(-1, (-1, BLOCK)).sum(-1)
+    count = len(inputs.targets)
+    order = vocabulary_order(inputs.hidden, torch.arange(count, device=p.device), count, inputs.weight, None)
+    softmax = logp.exp_()
+
+    def pairs(columns: Tensor | slice) -> list[float]:
+        mass = softmax[:, columns].unflatten(-1, (-1, BLOCK)).sum(-1)
+        return [round(100 * float((mass > 2.0**-e).float().mean()), 2) for e in (8, 10, 12, 14)]
+
     return {
         "p_quantiles": [round(v, 4) for v in p.quantile(torch.tensor(QUANTILES, device=p.device)).tolist()],
-        "pairs_percent": [round(100 * float((mass > 2.0**-e).float().mean()), 2) for e in (8, 10, 12, 14)],
+        "pairs_percent": pairs(slice(whole)),
+        "pairs_percent_ordered": pairs(order[:whole]),
     }
 
 

@@ -15,6 +15,7 @@ SHARED_MEMORY = {80: 166_912, 89: 101_376, 90: 232_448, 100: 232_448, 103: 232_4
 AOT = Path(__file__).with_name("aot.py")
 VECTOR = ("epilogue", "histogram", "shares", "fill", "block_sums")
 SMALL_STACK = 256  # bytes that a tile may spill outside its inner loop: Hopper's largest, and what the tuner may choose
+SPILLED = {89: 16, 120: 16}  # by fp32 tiles, outside their inner loops
 
 
 def compile_all(*arguments: str) -> list[dict[str, object]]:
@@ -30,7 +31,8 @@ def compile_all(*arguments: str) -> list[dict[str, object]]:
 def check(found: list[dict[str, object]], stack: int = 0) -> None:
     for case in found:
         large = case["arch"] == 90 and str(case["kernel"]).startswith("forward")
-        assert int(str(case["stack"])) <= (SMALL_STACK if large else stack), f"spills: {case}"
+        allowed = SMALL_STACK if large else max(stack, SPILLED.get(int(str(case["arch"])), 0))
+        assert int(str(case["stack"])) <= allowed, f"spills: {case}"
         if not dict(case["tiles"]).get("FLATTEN"):  # whose one loop is everything
             assert case["spills_in_loop"] == 0, f"spills where it hurts: {case}"
         assert int(str(case["shared"])) <= SHARED_MEMORY[int(str(case["arch"]))], case
