@@ -60,7 +60,8 @@ def call(arguments: Sequence[str], ranks: int) -> int:
     """
     threads = max(1, len(os.sched_getaffinity(0)) // ranks)
     environment = {
-        "OMP_NUM_THREADS": str(threads),
+        # A single process takes all cores anyway; and were it told so, what it launches would inherit that.
+        **({"OMP_NUM_THREADS": str(threads)} if ranks > 1 else {}),
         "TOKENIZERS_PARALLELISM": "false",
         # torchrun's --signals-to-handle; of a signal not among them it dies and leaves its workers behind
         "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
