@@ -36,12 +36,15 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     positional: bool = False,
+    unless: str | None = None,
 ) -> Any:
     """A dataclass field with its help text and bounds; without a default the option is required.
 
-    A positional one, a tuple, takes the words that belong to no option.
+    `unless` names a flag with which it is not, and is empty when left away. A positional one, a tuple, takes the words
+    that belong to no option.
     """
-    metadata = {"help": help, "above": above, "minimum": minimum, "maximum": maximum, "positional": positional}
+    bounds = {"above": above, "minimum": minimum, "maximum": maximum}
+    metadata = {"help": help, **bounds, "positional": positional, "unless": unless}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -62,7 +65,8 @@ class _Spec:
 
     def help(self) -> str:
         if self.default is MISSING:
-            note = "required"
+            unless = self.metadata["unless"]
+            note = f"required unless --{unless.replace('_', '-')}" if unless else "required"
         elif self.default is None:
             note = "default: none"
         elif self.kind is bool:
@@ -102,6 +106,9 @@ def parse_options(config_type: type[Config], argv: Sequence[str], program: str, 
         values[name] = _convert(specs[name], raw, specs[name].flag)
     for spec in specs.values():
         if spec.name not in values and spec.default is MISSING:
+            if values.get(spec.metadata["unless"]):
+                values[spec.name] = spec.kind("")
+                continue
             raise UserError(f"{spec.flag} is required: {spec.metadata['help']}")
     groups: dict[str, dict[str, Any]] = {spec.group: {} for spec in specs.values()}
     for name, value in values.items():

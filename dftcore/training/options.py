@@ -32,7 +32,9 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class DataOptions:
-    data: str = option(help="Hub id, directory, or .jsonl/.json/.parquet file of problem/solution or messages rows")
+    data: str = option(
+        help="Hub id, directory, or .jsonl/.json/.parquet file of problem/solution or messages rows", unless="dry_run"
+    )
     split: str = option("train", "split of a Hub id or directory")
     columns: tuple[str, ...] = option((), "other column names, such as problem=question")
     max_examples: int | None = option(100_000, "rows taken from the data; none: all", minimum=1)
@@ -59,7 +61,7 @@ class ObjectiveOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    output: Path = option(help="run directory: config.yaml, metrics.jsonl, checkpoints/, final/")
+    output: Path = option(help="run directory: config.yaml, metrics.jsonl, checkpoints/, final/", unless="dry_run")
     batch_size: int = option(256, "examples per optimizer step, all ranks together", minimum=1)
     micro_batch_size: int = option(1, "examples (packed: rows of --max-length) in one pass of one rank", minimum=1)
     normalization: Literal["exact", "legacy-verl"] = option(
