@@ -21,6 +21,9 @@ _COMPOUND = (
 # One value of several numbers: a ratio or a time of day.
 _COLONS = r"(?<![\w.:^])\d+(?:\.\d+)?(?::\d+(?:\.\d+)?)+(?:\s*[ap]\.?m\b)?"
 _TOKEN = re.compile(rf"(?P<compound>{_COMPOUND})|{_COLONS}|{_NUMERAL}", re.IGNORECASE)
+_MEMBER = r"\s*[-+−]?(?:\d{1,20}(?:\.\d{1,20}|/\d{1,20})?|∞)\s*"
+_POINT = rf"[\[(]{_MEMBER}(?:,{_MEMBER}){{1,20}}[\])]"
+_POINTS = re.compile(rf"(?<![\w\\)]){_POINT}(?:\s*(?:,|and|or|, and|, or)\s*{_POINT})*")
 _ANY = re.compile(_NUMERAL)
 
 
@@ -45,3 +48,8 @@ def last_numeral(text: str) -> re.Match[str] | None:
 def digits_as_written(text: str) -> list[str]:
     """Every run of digits read as a number, those of dates and identifiers too: to tell one wording from another."""
     return [match.group().strip() for match in _ANY.finditer(text) if match.group()]
+
+
+def points_with(text: str, at: int) -> re.Match[str] | None:
+    """The tuple of numbers in which the number at this place stands, with the tuples that it is listed with."""
+    return next((match for match in _POINTS.finditer(text) if match.start() <= at < match.end()), None)

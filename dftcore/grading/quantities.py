@@ -17,6 +17,7 @@ from dftcore.grading.scalars import same_scalars
 from dftcore.grading.units import agree, is_known_unit
 
 _UNIT_VECTORS: dict[str, Node] = {"hat i": Const("i"), "hat j": Sym("j"), "hat k": Sym("k")}
+_UNIT_LETTERS = {"Omega": "ohm", "mu": "µ"}
 _TEN = Num(Fraction(10))
 
 
@@ -39,7 +40,7 @@ class Measures:
         if not isinstance(first, (*SCALARS, Quantity)) or not isinstance(second, (*SCALARS, Quantity)):
             return self._decide(False, "different kinds")
         if first_unit == second_unit:
-            return self._scalars(first, second)
+            return self._scalars(first, second) or (not first_unit and self._units_in_letters(first, second))
         if "percent" in (first_unit, second_unit):
             return self._percent(first, first_unit, second, second_unit)
         if "degree" in (first_unit, second_unit):
@@ -70,6 +71,15 @@ class Measures:
                     return self._decide(True, "units")
         return self._decide(False, "different values")
 
+    def _units_in_letters(self, first: Node, second: Node) -> bool:
+        """``2 k\\Omega`` against ``2000 \\Omega``: both sides write another unit of one kind in letters."""
+        for value, letters in _lettered(first):
+            for other, more in _lettered(second):
+                factor = agree(letters, more)
+                if factor not in (None, 1) and self._scalars(scaled(value, factor or Fraction(1)), other):
+                    return self._decide(True, "units")
+        return False
+
     def _percent(self, left: Node, left_unit: str, right: Node, right_unit: str) -> bool:
         percent, number, unit = (left, right, right_unit) if left_unit == "percent" else (right, left, left_unit)
         if unit:
@@ -91,7 +101,7 @@ class Measures:
     def _degrees(self, left: Node, first: Node, first_unit: str, right: Node, second: Node, second_unit: str) -> bool:
         """Degrees against an angle in radians, which shows a pi or an inverse function, or against a sum of degrees."""
         other, unit = (second, second_unit) if first_unit == "degree" else (first, first_unit)
-        if unit not in ("", "radian", "radians") or not any(map(_shows_radians, walk(other))):
+        if unit not in ("", "radian", "radians", "rad", "rads") or not any(map(_shows_radians, walk(other))):
             return False
         return self._scalars(left if first_unit == "degree" else first, right if second_unit == "degree" else second)
 
@@ -137,13 +147,21 @@ def _lettered(node: Node) -> Iterator[tuple[Node, str]]:
         return
     parts: list[str] = []
     for factor in _flat(node.factors[1:]):
-        base, power = (factor.base, factor.exponent) if isinstance(factor, Pow) else (factor, Num(Fraction(1)))
-        if not isinstance(base, Sym) or not isinstance(power, Num) or power.value.denominator != 1:
+        base, power = _base_and_power(factor)
+        if not isinstance(base, Sym) or power.denominator != 1:
             return
-        parts.append(base.name if power.value == 1 else f"{base.name}^{power.value}")
+        name = _UNIT_LETTERS.get(base.name, base.name)
+        parts.append(name if power == 1 else f"{name}^{power}")
     for letters in (" ".join(parts), "".join(parts)):
         if is_known_unit(letters):
             yield node.factors[0], letters
+
+
+def _base_and_power(node: Node) -> tuple[Node, Fraction]:
+    if not isinstance(node, Pow) or not isinstance(node.exponent, Num):
+        return node, Fraction(1)
+    base, power = _base_and_power(node.base)
+    return base, power * node.exponent.value
 
 
 def _flat(factors: tuple[Node, ...]) -> Iterator[Node]:

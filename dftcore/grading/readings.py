@@ -93,8 +93,10 @@ def _is_segment(node: Node) -> bool:
 
 def _is_asked_for(node: Node) -> bool:
     """Whether a side of an equation is what a question asks for, rather than an equation's: a sum, a product or a
-    quotient of different letters (``m+n``), a sum of lengths (``AB+BC``), or a function of one letter
-    (``\\sin\\theta``). Coordinates make equations."""
+    quotient of different letters (``m+n``), a sum of lengths (``AB+BC``), a function of one letter
+    (``\\sin\\theta``), a limit or an integral. Coordinates make equations, except as a quotient of two (``x/y``)."""
+    if isinstance(node, Func) and node.name in ("lim", "int"):
+        return True
     if isinstance(node, Func):
         return node.name in INVERSES and isinstance(node.args[0], Sym) and node.args[0].name not in _COORDINATES
     if not isinstance(node, (Add, Mul)):
@@ -105,7 +107,8 @@ def _is_asked_for(node: Node) -> bool:
     names = [part.base if isinstance(part, Pow) and part.exponent == MINUS_ONE else part for part in parts]
     plain = isinstance(node, Mul) or names == list(parts)
     letters = {part.name for part in names if isinstance(part, Sym)}
-    return plain and len(letters) == len(names) > 1 and not _COORDINATES & letters
+    shares = isinstance(node, Mul) and names != list(parts)
+    return plain and len(letters) == len(names) > 1 and (shares or not _COORDINATES & letters)
 
 
 def settle(node: Node) -> Node:

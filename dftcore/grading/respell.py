@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import re
 
+from dftcore.grading.compounds import spelled_out
+from dftcore.grading.units import is_unit_word
+from dftcore.grading.vocabulary import words
+
 _INSIDE = r"(\s*(?:[^\s\[\](),]|\([^()]*\))(?:[^\[\](),]|\([^()]*\))*)"
 _INTERVAL = re.compile(
     rf"(?:^|(?<=in)|(?<=cup)|(?<=cap)|(?<=[=U]))\s*(?:\\left)?([\[\]]){_INSIDE},{_INSIDE}(?:\\right)?([\[\]])"
@@ -36,7 +40,7 @@ _MODULUS = re.compile(
 )
 _MAPS_TO = re.compile(r"^\s*(\w)\s*:\s*(\w)\s*\\mapsto(?![A-Za-z])")
 _DOLLARS = re.compile(r"^\s*(?:USD|US|AUD|CAD|NZ|HK|\\mathdollar|\\textdollar)\s*(?:\\?\$)?\s*(?=[\d.])")
-_DOLLARS_AND_CENTS = re.compile(r"\\?\$?\s*(\d+) dollars?,? and (\d\d?) cents?")
+_DOLLARS_AND_CENTS = re.compile(r"\\?\$?\s*(\d+) dollars?,?(?: and)? (\d\d?) cents?")
 
 # Recurring decimals: 0.1\dot{6}, 0.\dot{1}4\dot{2}, 0.(6), .\overline{3}, and 0.666... with its block written out.
 _DOTTED = re.compile(r"(\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
@@ -49,6 +53,18 @@ _FLOURISH = re.compile(r"^\s*\\therefore(?![A-Za-z])|\\(?:checkmark|blacksquare|
 _HALF_LINE = re.compile(
     r"\\mathbb\s*\{?\s*R\s*\}?\s*(?:\^\s*(?:\+|\{\s*\+\s*\})|_\s*(?:\+|\{\s*(?:\+|>\s*0|(\\geq?(?:slant)?\s*0))\s*\}))"
 )
+_UNSEEN = re.compile(r"\\[hv]?phantom\s*\{[^{}]*\}|\\underline\s*\{(\s*-?\d[\d.,]*\s*)\}")
+_DEGREES = re.compile(r"(?<=[\d}])\s*\\deg(?:rees?)?(?![A-Za-z])")
+_MICRO = re.compile(
+    r"\\mu\s*\\(?:text|mathrm|rm)\s*\{\s*([A-Za-z]{1,2})\s*\}|\\(?:text|mathrm)\s*\{\s*\\mu\s*([A-Za-z]{1,2})\s*\}"
+)
+_ALIGNED = re.compile(
+    r"\s*\\begin\s*\{((?:align|aligned|gather|gathered|equation|split|eqnarray)\*?)\}((?:(?!\\begin).)*?)\\end\s*\{\1\}\s*",
+    re.DOTALL,
+)
+_ROW = re.compile(r"\\\\(?:\[[^\[\]]*\])?")
+_COUNTED = re.compile(r"(-?\d[\d,]*(?:\.\d+|/\d+)?) ([A-Za-z][a-z]*(?: [a-z]+){1,4})")
+_JOINING = words("and or in to by from through versus vs times x plus minus per")
 _OUT_OF = re.compile(r"\s*(\d+)\s*(?:\\text\s*\{\s*)?out of\s*\}?\s*(\d+)\s*\}?")
 
 
@@ -56,6 +72,8 @@ def respell(text: str) -> str:
     """``text`` in the one spelling that the tokenizer knows; linear time."""
     if "\\" in text:
         text = _latex(text)
+    if text[:1].isdigit():
+        text = _counted(spelled_out(text))
     if "." in text:
         text = _decimal(text)
     if "out of" in text and (share := _OUT_OF.fullmatch(text)):
@@ -78,9 +96,25 @@ def respell(text: str) -> str:
     return _ORDINAL.sub(r"\1", text) if "st" in text or "nd" in text or "rd" in text or "th" in text else text
 
 
+def _counted(text: str) -> str:
+    """``12 ordered pairs``: several plain words after a number are what it counts, as ``\\text`` would mark them."""
+    match = _COUNTED.fullmatch(text) if " " in text else None
+    if match is None or _JOINING.intersection(match[2].split()) or is_unit_word(match[2].split()[0]):
+        return text
+    return rf"{match[1]} \text{{{match[2]}}}"
+
+
 def _latex(text: str) -> str:
     text = text.replace("\\left<", "\\langle ").replace("\\right>", "\\rangle ").replace("\\colon", ":")
     text = _FLOURISH.sub("", text)
+    if "\\begin" in text:
+        text = _ALIGNED.sub(_one_line, text) if _ALIGNED.fullmatch(text) else text
+    if "phantom" in text or "underline" in text:
+        text = _UNSEEN.sub(r"\1", text)
+    if "deg" in text:
+        text = _DEGREES.sub(r"^\\circ ", text)
+    if "\\mu" in text:
+        text = _MICRO.sub(lambda match: rf"\mu {match[1] or match[2]}", text)
     text = _ABOUT.sub(r"\\approx ", text)
     if "mathbb" in text:
         text = _HALF_LINE.sub(lambda match: r"[0,\infty)" if match[1] else r"(0,\infty)", text)
@@ -93,6 +127,12 @@ def _latex(text: str) -> str:
     if "frac" in text and ("text" in text or "mathrm" in text):
         text = _UNIT_FRACTION.sub(_unit_quotient, text)
     return text
+
+
+def _one_line(match: re.Match[str]) -> str:
+    """Aligned equations as one line: a row that starts with a relation goes on with the one before it."""
+    rows = [row.replace("&", " ").strip() for row in _ROW.split(match[2]) if row.strip(" &\n")]
+    return "".join(row if not at or row.startswith("=") else f", {row}" for at, row in enumerate(rows))
 
 
 def _decimal(text: str) -> str:

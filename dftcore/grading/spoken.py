@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from dftcore.grading.clock import time_of_day
 from dftcore.grading.nodes import EMPTY, INFINITY, Const, Node, Num, Words, negate
 from dftcore.grading.units import SCALE_WORDS
 
@@ -36,7 +37,6 @@ _MONTH = (
 )
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
 _DATE = re.compile(rf"(?:({_MONTH})\.? {_DAY}|{_DAY} (?:of )?({_MONTH})\.?)(?:,? ?(\d{{4}}))?")
-_TIME_OF_DAY = re.compile(r"(\d{1,2})(:\d\d)?\s*([ap])\.?\s*m")
 _EXCEPT = re.compile(
     r"(?:the set of )?(?:all )?reals?(?: numbers?)?(?: x)?,? (?:except|other than|excluding)(?: for)?(?: x ?=)? ?"
     r"((?:[^a-z]|and\b|or\b)+)"
@@ -121,8 +121,8 @@ def saying(text: str) -> Node | None:
     """What a whole answer in words, folded by ``word_key``, stands for; None when it is no set phrase."""
     if text in _SAYINGS:
         return _SAYINGS[text]
-    if time := _TIME_OF_DAY.fullmatch(text):
-        return Words(f"{time.group(1)}{time.group(2) or ':00'} {time.group(3)}m")
+    if (time := time_of_day(text)) is not None:
+        return Words(time)
     if (date := _DATE.fullmatch(text)) is not None:
         month, day = date.group(1) or date.group(4), date.group(2) or date.group(3)
         return Words(f"{month[:3]} {int(day)} {date.group(5) or ''}".strip())

@@ -21,6 +21,7 @@ _LAYOUT = re.compile(
 _TEXT_GROUP = re.compile(_TEXT_COMMAND.pattern + r"\{([^{}]*)\}")
 _MATHEMATICS = re.compile(r"[\\^_=]")
 _SINGLE_GROUP = re.compile(r"\{(\w)\}")
+_QUOTED = re.compile(r"^\s*([`'])([^`']+)\1\s*$")
 _DOLLARS_INSIDE = re.compile(r"(?<!\\)\$")
 
 
@@ -32,7 +33,7 @@ def tidy(text: str) -> str:
         text = text.replace("\\\\", "\\")  # escaped once too often on its way here
     text = _WRAPPING.sub(" ", text) if "$" in text or "\\" in text else text
     text = text.replace("**", " ") if text.startswith("**") and text.endswith("**") else text
-    return peel(_unpunctuated(text))
+    return peel(_unpunctuated(_QUOTED.sub(r"\2", text)))
 
 
 def _unpunctuated(text: str) -> str:

@@ -22,12 +22,12 @@ _PREFIXES = {
     "pico": -12,
     "deci": -1,
 }
-_SHORT_PREFIXES = {"k": 3, "c": -2, "m": -3, "n": -9, "M": 6, "G": 9, "p": -12, "d": -1}
+_SHORT_PREFIXES = {"k": 3, "c": -2, "m": -3, "n": -9, "M": 6, "G": 9, "p": -12, "d": -1, "µ": -6}
 # Units that take prefixes: symbol, dimension, names.
 _METRIC = """
 m length meter metre / g mass gram / s time second / L volume liter litre / J energy joule / W power watt
 N force newton / V voltage volt / A current ampere amp / Hz frequency hertz / Pa pressure pascal / mol amount mole
-eV electronvolt electronvolt / ohm resistance / F capacitance farad / C charge coulomb / T field tesla
+eV electronvolt electronvolt / ohm resistance ohm / F capacitance farad / C charge coulomb / T field tesla
 K temperature kelvin / cal calorie calorie / pc parsec parsec
 """
 # Units that do not: dimension, then names and sizes.

@@ -70,6 +70,18 @@ f: x\mapsto x^2  ~~  f(x)=x^2
 5th  ~~  5^{\text{th}}
 12  ~~  $x+y=5+7=12$
 a triangle  ~~  the triangle
+7  ~~  \phantom{0}7
+7  ~~  \underline{7}
+7  ~~  `7`
+# aligned equations
+\begin{align*} x &= 7 \end{align*}  ~~  x = 7
+\begin{aligned} x &= 3+4 \\ &= 7 \end{aligned}  ~~  7
+\begin{align} x &= 7 \\ y &= 2 \end{align}  ~~  x=7, y=2
+# a quantity asked for by its definition
+u/v=7/3  ~~  7/3
+\frac{x}{y}=\frac73  ~~  \frac73
+\lim_{x\to0}\frac{\sin x}{x}=1  ~~  1
+\int_0^2 t\,dt=2  ~~  2
 (C)  ~~  (c)
 """
 
@@ -122,6 +134,15 @@ x\equiv1\pmod 4  ~~  x=1
 \sqrt[3]{2},\sqrt[3]{5}  ~~  \sqrt[3]{2},\sqrt[5]{5}
 \text{all real numbers except } 2  ~~  \mathbb{R}
 Joe and Ann  ~~  Joe or Ann
+# aligned equations
+\begin{align} x &= 7 \\ y &= 2 \end{align}  ~~  x=2, y=7
+\begin{aligned} x &= 3+4 \\ &= 7 \end{aligned}  ~~  3+4, 8
+# a quantity asked for by its definition
+\frac{x}{y}=\frac73  ~~  \frac37
+\frac{x}{y}=\frac73  ~~  \frac{y}{x}=\frac73
+y=7x  ~~  7
+x+y=7  ~~  7
+\lim_{x\to0}f(x)=1  ~~  0
 # prose
 $f(x)=ax+b$, where $b$ is an integer and $a=0$  ~~  $f(x)=ax-b$, where $b$ is an integer and $a=0$
 """
