@@ -11,8 +11,11 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
+from dftcore.grading.clock import same_time
+from dftcore.grading.compounds import added_up
 from dftcore.grading.equations import same_relations
 from dftcore.grading.matrices import as_matrix, as_vector
+from dftcore.grading.names import are_verdicts
 from dftcore.grading.nodes import (
     DOTS,
     EMPTY,
@@ -149,6 +152,8 @@ class Comparison(Measures):
 
     def _others(self, left: Node, right: Node) -> bool | None:
         if isinstance(left, Words):
+            if isinstance(right, Ratio) and right.clock:
+                return self._decide(same_time(left.text, right), "time of day")
             return self._decide(left == right, "words")
         if isinstance(left, Based):
             same = (
@@ -157,7 +162,7 @@ class Comparison(Measures):
                 and left.digits.lstrip("0") == right.digits.lstrip("0")
             )
             return self._decide(same, "digits in a base")
-        if isinstance(left, Ratio):
+        if isinstance(left, Ratio) and not isinstance(right, Words):
             return self._decide(self._ratio(left, right), "ratio")
         if isinstance(left, Relation):
             return self._decide(False, "relation")
@@ -194,6 +199,9 @@ class Comparison(Measures):
             single = len(left.items) == 1 and right != EMPTY
             return self._decide(single and self.same(left.items[0], right), "single member")
         if isinstance(left, Items) and isinstance(right, (*SCALARS, Quantity)):
+            whole = added_up(left.items) if left.joiner != "or" else None
+            if whole is not None:
+                return self._decide(self.same(whole, right), "quantity in several units")
             one = left.joiner == "or" and all(self.same(item, right) for item in left.items)
             return self._decide(one, "one value written in several ways" if one else "members")
         return None
@@ -222,7 +230,7 @@ class Comparison(Measures):
         joiners = {getattr(left, "joiner", ""), getattr(right, "joiner", "")}
         if joiners == {"and", "or"} and not any(isinstance(part, Num) for item in mine for part in walk(item)):
             return False  # statements or names joined by different connectives
-        if self.policy.ordered_lists or DOTS in mine or self._names_only_one(mine, other):
+        if self.policy.ordered_lists or DOTS in mine or are_verdicts(mine) or self._names_only_one(mine, other):
             return self._in_order(mine, other)
         spare = Counter(other)
         spare.subtract(Counter(mine))

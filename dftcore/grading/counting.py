@@ -21,10 +21,15 @@ _PHRASE = re.compile(r"(basis point|per mille?)s?\b\s*(.*)", re.IGNORECASE | re.
 # Words that start a condition or a remark, so what precedes is not a quantity with a unit.
 _REMARKS = words(
     "if where for when with such is are not otherwise only while since as because no none wrong incorrect false than "
-    "mod modulo base minimum maximum least most plus minus"
+    "below mod modulo base minimum maximum least most plus minus"
 )
 # Words that cannot start what is counted: they relate the number to another one.
 _RELATING = words("at below above under over less fewer greater to out beyond past until from than up down into")
+# Words that turn a difference round when they close it: "3 cm less" is no 3 cm.
+_LESSENING = words(
+    "less fewer lower smaller shorter younger earlier slower lighter cheaper colder narrower below under behind down "
+    "ago"
+)
 # Words that make another number of the one before them.
 _COMPUTING = words(
     "squared cubed factorial halves thirds doubled tripled quadrupled halved inverse reciprocal negative inverted mil"
@@ -64,6 +69,11 @@ def states_more(text: str, first: bool) -> bool:
     if first and len(found) == 1 and _is_mathematics(found[0]):
         return True
     return any(map(_is_statement, found)) or "\\pmod" in text or _NUMERAL.search(text) is not None
+
+
+def ends_in_comparison(unit: str) -> bool:
+    """Whether the words after a number end in one that makes a difference of it, in the lesser direction."""
+    return unit.rpartition(" ")[2].strip(".,()").lower() in _LESSENING
 
 
 def _is_mathematics(word: str) -> bool:

@@ -5,12 +5,16 @@ Usage: ``is_product("kT")`` is True, ``is_product("Bob")`` False.
 
 from __future__ import annotations
 
+import re
 from typing import TypeGuard
 
 from dftcore.grading.nodes import Mul, Node, Sym, Words
 from dftcore.grading.vocabulary import words
 
 _LONGEST = 6
+_LETTERS = re.compile(r"(?<!\\)[A-Za-z]+")
+_LONGEST_LABEL = 8
+_WIDEST_LABEL = 7  # from A to H
 _VOWELS = frozenset("aeiouy")
 _ROMAN, _SMALL_ROMAN = frozenset("IVXLCDM"), frozenset("ivx")
 # Words of two letters, and those of three without a vowel between two consonants.
@@ -32,6 +36,24 @@ def is_product(text: str | None) -> TypeGuard[str]:
     if len(low) > 3:
         return not _VOWELS.intersection(low)
     return low not in _SHORT_WORDS and not (len(low) == 3 and low[1] in _VOWELS)
+
+
+def labels_differ(left: str, right: str) -> bool:
+    """Whether two texts of the same words write a label differently: ``ABCD`` names other points than ``abcd``."""
+    first, second = _LETTERS.findall(left), _LETTERS.findall(right)
+    return len(first) == len(second) and any(
+        one.lower() == other.lower() and (_is_label(one, other) or _is_label(other, one))
+        for one, other in zip(first, second, strict=True)
+    )
+
+
+def _is_label(capitals: str, small: str) -> bool:
+    """Whether letters are a name of points in capitals, and so differ from the same in small letters. Such names take
+    different letters that stand near each other in the alphabet; ``YES``, ``EVEN`` and ``DNE`` do not."""
+    if not (capitals.isupper() and small.islower() and 1 < len(small) <= _LONGEST_LABEL):
+        return False
+    near = ord(max(small)) - ord(min(small)) <= _WIDEST_LABEL
+    return near and len(set(small)) == len(small) and small not in _SHORT_WORDS
 
 
 def letters(text: str) -> Mul:

@@ -13,8 +13,10 @@ from fractions import Fraction
 from itertools import pairwise
 
 from dftcore.grading.budget import Budget
-from dftcore.grading.counting import scale_of, states_more
+from dftcore.grading.compounds import combined
+from dftcore.grading.counting import ends_in_comparison, scale_of, states_more
 from dftcore.grading.environments import Environments
+from dftcore.grading.names import names
 from dftcore.grading.nodes import (
     DOTS,
     EMPTY,
@@ -59,6 +61,7 @@ _BASED = re.compile(
     r"([a-z]+|\d{1,2})[\s}]*"
 )
 _CLOCK = re.compile(r"^\d{1,2}:\d\d")
+_TEMPERATURES = {"celsius": "celsius", "fahrenheit": "fahrenheit"}
 _OF_AREAS = (["sq"], ["square"], ["cubic"], ["cu"])
 
 
@@ -156,7 +159,16 @@ class Parser(Environments):
         unit = self._unit(node)
         while unit and isinstance(node, (*SCALARS, Quantity)) and (scaled := scale_of(unit)) is not None:
             node, unit = _times(node, scaled[0]), scaled[1]
-        return Quantity(self.scalar(node), unit) if unit else node
+        return self._with_smaller_units(Quantity(self.scalar(node), unit)) if unit else node
+
+    def _with_smaller_units(self, node: Quantity) -> Quantity:
+        """``1 hour 30 minutes``: a number right after a unit goes on with the same quantity."""
+        if self.next.kind != "num":
+            return node
+        whole = combined(node, self._measured())
+        if whole is None:
+            raise Unreadable("a number right after a unit")
+        return whole
 
     def _ratio(self, first: Node) -> Node:
         items = [first]
@@ -195,7 +207,11 @@ class Parser(Environments):
             else:
                 break
         unit = " ".join(parts).strip()
-        return "percent" if unit.lower() in PERCENT_WORDS or unit.lower() == "per cent" else unit
+        if ends_in_comparison(unit):
+            raise Unreadable("a comparison, not a unit")
+        if unit.lower() in PERCENT_WORDS or unit.lower() == "per cent":
+            return "percent"
+        return _TEMPERATURES.get(unit.lower().removesuffix(".").removeprefix("degrees ").removeprefix("degree "), unit)
 
     def _is_inches(self, node: Node, parts: list[str]) -> bool:
         """``18 in`` and ``18 sq in``: nothing follows that the number could be in."""
@@ -265,6 +281,8 @@ def parse(text: str, limits: Limits, budget: Budget, thousands: bool = True) -> 
     said = saying(words)
     if said is not None:
         return said
+    if (listed := names(words, text)) is not None:
+        return listed
     if len(words) > 1 and words.isalpha() and words.isascii() and words not in SPOKEN and not _is_symbolic(text):
         return Words(words)
     excluded = all_but(words) if words.endswith(tuple("0123456789)")) and "real" in words else None
