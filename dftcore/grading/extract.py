@@ -6,6 +6,7 @@
     marker             after the last ``####`` or a line that starts with ``A:``
     anchor             after the last "answer is", "answer:" or "final answer" that states an answer
     whole              a text that is an answer and nothing else
+    judgement          the "yes" or "no" that a text begins with, when only its reason follows
     last clause        LaTeX without dollars after the last "is" or "=" of the last sentence
     last mathematics   the last ``$...$``, ``\\(...\\)`` or ``\\[...\\]``, when no number follows it
     last number        the last number of the text
@@ -25,8 +26,10 @@ from typing import NamedTuple
 
 from dftcore.grading.anchors import anchored, finals, marked
 from dftcore.grading.boxes import box_start, last_box, without_hollow_boxes
+from dftcore.grading.compounds import compound_with, leading_compound
 from dftcore.grading.counting import scale_word
-from dftcore.grading.numerals import digits_as_written, last_numeral, leading_numeral, numerals
+from dftcore.grading.denials import is_changed, judgement
+from dftcore.grading.numerals import digits_as_written, last_numeral, leading_numeral, numerals, points_with
 from dftcore.grading.spoken import is_date
 from dftcore.grading.units import is_unit_word
 from dftcore.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, words
@@ -67,16 +70,10 @@ _LABELS = words(
 )
 _QED = words(r"\blacksquare \square \Box \qed \QED")
 _REMARK = re.compile(
-    r"\s*\((?:since|because|as|or about|or approximately|about|approximately|approx|where|when|if|i\.e\.|for)"
+    r"\s*\((?:since|because|as|or about|or approximately|about|approximately|approx|where|when|if|for|i\.e(?=\.))"
     r"\b[^()]{0,200}\)"
 )
 _ALTERNATIVE = re.compile(r"(?<!\s)\s*\(or\s+([^()]{1,200})\)")
-# Words right before a value that make another one of it: "not 5", "isn't $5$", "negative 5".
-_REVERSING = re.compile(
-    r"(?:\b(?:not|never|cannot|negative|minus|neither|nor|except|(?:anything|everything|all) but)|n't)"
-    r"(?:\s+(?:be|equal|equals|to|the|a))*[\s$\\(\[{*]*$",
-    re.IGNORECASE,
-)
 # A short answer that starts with these states a bound or a denial, not a value.
 _BOUNDING = re.compile(
     r"(?:not|negative|minus|(?:at|no) (?:least|most)|(?:no )?(?:more|less|greater|fewer|smaller|larger) than|up to"
@@ -100,7 +97,7 @@ _SEVERAL = re.compile(r"\b(?:are|were)\s*:?\s*$")
 _OPTION = re.compile(r"\(?([A-H])\)?(?=\s*(?:$|[.,;:]|because\b|since\b|as\b|for\b))")
 _JOINING = frozenset(["and", "or", "in"])
 # Words, then a value: "he pays 10", "giving $x = 5$", but not "odd $n$" or "Area = 5".
-_LEAD_IN = re.compile(r"([A-Za-z]{2,})(?:\s+[A-Za-z]+)*\s+(?:\\?\$|\\\()?\s*[-+\d\\]*(?:\d|[A-Za-z]+\s*=)")
+_LEAD_IN = re.compile(r"([A-Za-z]{2,})(?:\s+[A-Za-z]+)*\s+(?:\\?\$|\\\(|[(\[])?\s*[-+\d\\]*(?:\d|[A-Za-z]+\s*=)")
 _CLAUSE = re.compile(
     r"(?:\bis\b|\bare\b|\bequals\b|\bto be\b|=)\s+(?!not\b)(?!.*(?:\bis\b|\bare\b|\bequals\b))", re.DOTALL
 )
@@ -158,6 +155,8 @@ def _find(text: str, last_number: bool) -> Found:
         return Found(plain.strip() or None, "prose" if is_prose(plain) else "whole")
     if len(text) <= _SHORT_ANSWER and _is_bound(text.strip()):
         return Found(text.strip(), "text")
+    if verdict := judgement(text):
+        return Found(verdict, "judgement")
     value = _last_number(tail) if last_number else _last_clause(tail) or _last_value(tail)
     if (stated := value or found) is not None:
         return stated
@@ -227,6 +226,8 @@ def _statement(rest: str) -> str | None:
         return None
     if _BOUNDING.match(sentence) or _HEDGED.search(sentence) or "otherwise" in sentence:
         return sentence
+    if several := leading_compound(sentence):
+        return several
     number = leading_numeral(sentence)
     if number:
         number = _with_scale(number, sentence[len(number) :])
@@ -339,9 +340,12 @@ def _last_value(text: str) -> Found | None:
     elif number is not None:
         value = _with_scale(number.group().strip(), text[number.end() : number.end() + 20])
         start, found = number.start(), Found(value, "last number")
+        if several := compound_with(text, number.start()) or points_with(text, number.start()):
+            start, found = several.start(), Found(several.group().rstrip("."), "last number")
     else:
         return None
-    return None if _REVERSING.search(text[max(start - 40, 0) : start]) else found
+    end = spans[-1].end if found.rule == "last mathematics" else number.end() if number else len(text)
+    return None if is_changed(text, start, end) else found
 
 
 def _listed(spans: list[Span], text: str) -> str | None:

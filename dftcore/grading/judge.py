@@ -16,8 +16,9 @@ from functools import lru_cache
 from dftcore.grading.budget import Budget, OutOfBudget
 from dftcore.grading.compare import Comparison
 from dftcore.grading.extract import Found, find_answer, values_before_last
-from dftcore.grading.letters import as_written, is_product, letters
+from dftcore.grading.letters import as_written, is_product, labels_differ, letters
 from dftcore.grading.nodes import (
+    SCALARS,
     Add,
     Based,
     Choice,
@@ -37,10 +38,13 @@ from dftcore.grading.nodes import (
     SetOp,
     Sym,
     Words,
+    walk,
 )  # fmt: skip
+from dftcore.grading.numeric import symbols
 from dftcore.grading.parser import parse
 from dftcore.grading.policy import STRICT, Limits, Policy, policy_named
 from dftcore.grading.readings import is_finite
+from dftcore.grading.restated import in_brackets
 from dftcore.grading.scalars import same_scalars
 from dftcore.grading.textform import peel, text_key, tidy, word_key
 
@@ -189,8 +193,13 @@ def _decide(
             return False, "not finite"
     if left.key == right.key or _is_whole_of(right, left.key) or _is_whole_of(left, right.key):
         return True, "identical text"
-    if isinstance(first, Words) and isinstance(second, Words) and is_product(left.answer) and is_product(right.answer):
-        return _compare(as_written(left.answer), as_written(right.answer), policy, budget)
+    if (_is_worded(first) or _is_worded(second)) and labels_differ(left.answer or "", right.answer or ""):
+        return False, "labels"
+    if (twice := _restated(left, first, right, second, policy, budget)) is not None:
+        return twice, "value said twice"
+    one, other = _lettered(left, first), _lettered(right, second)
+    if one is not None and other is not None:
+        return _compare(one, other, policy, budget)
     if first is not None and second is not None:
         verdict, rule = _compare(first, second, policy, budget)
         if not verdict:
@@ -198,6 +207,17 @@ def _decide(
         return verdict, rule
     same = _words(left) == _words(right) != ""
     return same, "same words" if same else "different text"
+
+
+def _is_worded(node: Node | None) -> bool:
+    return node is None or any(isinstance(part, Words) for part in walk(node))
+
+
+def _lettered(reading: Reading, node: Node | None) -> Node | None:
+    """Letters that make no word, as a product or in their order."""
+    text = reading.answer
+    said = isinstance(node, Words) and text is not None and node.text == text.lower()
+    return as_written(text) if said and is_product(text) else None
 
 
 def _is_whole_of(reading: Reading, key: str) -> bool:
@@ -239,6 +259,33 @@ def _second_readings(
             if again is not None and _compare(again, other, policy, budget)[0]:
                 return True, "decimal comma"
     return None
+
+
+def _restated(
+    left: Reading, first: Node | None, right: Reading, second: Node | None, policy: Policy, budget: Budget
+) -> bool | None:
+    """``3/4 (75\\%)`` says one value twice: what is in brackets is no factor when it equals what stands before. None
+    when neither side does so."""
+    one, other = _said_twice(left, policy, budget), _said_twice(right, policy, budget)
+    if one is None and other is None:
+        return None
+    return any(
+        mine is not None and theirs is not None and _compare(mine, theirs, policy, budget)[0]
+        for mine in one or (first,)
+        for theirs in other or (second,)
+    )
+
+
+def _said_twice(reading: Reading, policy: Policy, budget: Budget) -> tuple[Node, Node] | None:
+    """Both forms of a value with its own restatement in brackets; None when the brackets hold anything else."""
+    parts = in_brackets(reading.answer or "")
+    if parts is None or text_key(parts[0]) == text_key(parts[1]):
+        return None
+    value, again = (_parse(part.strip(), policy.limits) for part in parts)
+    measured = isinstance(value, (*SCALARS, Quantity, Relation)) and isinstance(again, (*SCALARS, Quantity))
+    if not measured or value is None or again is None or symbols(again):
+        return None
+    return (value, again) if _compare(value, again, policy, budget)[0] else None
 
 
 def _read(text: str, policy: Policy) -> Reading:

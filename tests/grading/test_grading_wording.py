@@ -25,6 +25,21 @@ Rt  ~~  tR
 Yes  ~~  YES
 Bob  ~~  bob
 Odd  ~~  odd
+Yes  ~~  Yes, because the sides are equal.
+No  ~~  No, it is not.
+**Yes**. It follows from the first part.  ~~  yes
+# words in capitals, and names of points with small letters about them
+TRUE  ~~  true
+EVEN  ~~  even
+NORTH  ~~  north
+DNE  ~~  dne
+WXYZ  ~~  \text{WXYZ}
+\text{Square } WXYZ  ~~  square WXYZ
+# lists of words
+\text{Ann, Rob}  ~~  Ann and Rob
+Rob, Ann  ~~  Ann, Rob
+Yes, no  ~~  \text{yes, no}
+TTH, HHT  ~~  HHT, TTH
 # words that scale
 48  ~~  4 dozen
 \text{4 dozen eggs}  ~~  48 eggs
@@ -46,6 +61,10 @@ Odd  ~~  odd
 6  ~~  6 \text{ prime numbers}
 6  ~~  6 \text{ sec}
 6  ~~  6 \text{ in all}
+6  ~~  6 ordered pairs
+6  ~~  6 positive whole numbers
+6  ~~  6 smaller cubes
+6  ~~  6 cm more
 # upright letters
 4i  ~~  4\text{i}
 4 \text{ m}  ~~  4
@@ -77,6 +96,21 @@ HHT  ~~  HTH
 CAB  ~~  ABC
 IX  ~~  XI
 on  ~~  No
+# names of points
+WXYZ  ~~  wxyz
+DEF  ~~  def
+triangle DEF  ~~  triangle def
+# lists of words
+Yes, no  ~~  No, yes
+True, False, True  ~~  True, True, False
+Ann and Rob  ~~  Ann or Rob
+Ann, Rob  ~~  Ann
+HHT, TTH  ~~  HTH, TTH
+# judgements taken back
+Yes  ~~  Yes, it is not.
+Yes  ~~  Yes, but only if n is even.
+Yes  ~~  No, because the sides are equal.
+No  ~~  No, wait, yes.
 # words that scale
 6  ~~  6 dozen
 6  ~~  The answer is 6 dozen.
@@ -101,6 +135,25 @@ on  ~~  No
 6  ~~  6 \text{ theta}
 6  ~~  6 \text{ half}
 6  ~~  6 \text{ hundredth}
+6  ~~  6 \text{ cm less}
+6 cm  ~~  6 cm less
+6  ~~  6 \text{ years younger}
+6  ~~  6 years ago
+6  ~~  6 \text{ km below the summit}
+6  ~~  6 dozen pairs
+6  ~~  6 less common words
+# words around a number
+6  ~~  6 is not it
+6  ~~  I found 6 but that is wrong
+6  ~~  So $6$ does not work
+6  ~~  6 is too small
+6  ~~  the number squared, 6 squared
+6  ~~  half of 6
+6  ~~  four plus 6
+6  ~~  There are more than 6 birds.
+6  ~~  The total exceeds 6
+6  ~~  It is a multiple of 6
+6  ~~  twice as many as 6
 # upright letters
 4  ~~  4\text{i}
 4  ~~  4\,\text{y}
