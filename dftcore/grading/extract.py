@@ -29,7 +29,7 @@ from dftcore.grading.boxes import box_start, last_box, without_hollow_boxes
 from dftcore.grading.compounds import compound_with, leading_compound
 from dftcore.grading.counting import scale_word
 from dftcore.grading.denials import is_changed, judgement
-from dftcore.grading.numerals import digits_as_written, last_numeral, leading_numeral, numerals, points_with
+from dftcore.grading.numerals import digits_as_written, last_numeral, leading_numeral, numerals, values_with
 from dftcore.grading.spoken import is_date
 from dftcore.grading.units import is_unit_word
 from dftcore.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, words
@@ -55,7 +55,10 @@ _LONGEST_SENTENCE = 4_000
 _LONGEST_WHOLE = 8_000
 _LONGEST_TAIL = 16_000  # a statement without a box is looked for this far from the end
 _CLOSERS = re.compile(r"(?:です|である|입니다|이다|है|[。।])+\s*$")
-_REASON = re.compile(r"(?<=[\w$)}\]]),?\s+(?:because|since)\b")
+_REASON = re.compile(
+    r"(?<=[\w$)}\]])(?:,?\s+(?:because|since)\b|,\s+as\b)"
+    r"|(?<=[\d$)}\]]),?\s+(?:(?:and|but)\s+)?(?:not|rather than|instead of)\s+[$\\(]*-?\d"
+)
 _FENCE = re.compile(r"\s*```\w*\n(.*?)\s*```\s*", re.DOTALL)
 _SPECIAL = re.compile(r"<\|[^|<>]{0,40}\|>|</s>|<eos>|I hope it is correct")
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\\$(]|\s*$)|\n")
@@ -70,8 +73,8 @@ _LABELS = words(
 )
 _QED = words(r"\blacksquare \square \Box \qed \QED")
 _REMARK = re.compile(
-    r"\s*\((?:since|because|as|or about|or approximately|about|approximately|approx|where|when|if|for|i\.e(?=\.))"
-    r"\b[^()]{0,200}\)"
+    r"\s*\((?:since|because|as|or about|or approximately|about|approximately|approx|where|when|if|for|i\.e(?=\.)"
+    r"|not(?= [$\\]*-?\d))\b[^()]{0,200}\)"
 )
 _ALTERNATIVE = re.compile(r"(?<!\s)\s*\(or\s+([^()]{1,200})\)")
 # A short answer that starts with these states a bound or a denial, not a value.
@@ -340,8 +343,8 @@ def _last_value(text: str) -> Found | None:
     elif number is not None:
         value = _with_scale(number.group().strip(), text[number.end() : number.end() + 20])
         start, found = number.start(), Found(value, "last number")
-        if several := compound_with(text, number.start()) or points_with(text, number.start()):
-            start, found = several.start(), Found(several.group().rstrip("."), "last number")
+        if several := compound_with(text, number.start()) or values_with(text, number.start()):
+            start, found = several.start(), Found(several.group().strip().rstrip("."), "last number")
     else:
         return None
     end = spans[-1].end if found.rule == "last mathematics" else number.end() if number else len(text)

@@ -24,6 +24,10 @@ _TOKEN = re.compile(rf"(?P<compound>{_COMPOUND})|{_COLONS}|{_NUMERAL}", re.IGNOR
 _MEMBER = r"\s*[-+−]?(?:\d{1,20}(?:\.\d{1,20}|/\d{1,20})?|∞)\s*"
 _POINT = rf"[\[(]{_MEMBER}(?:,{_MEMBER}){{1,20}}[\])]"
 _POINTS = re.compile(rf"(?<![\w\\)]){_POINT}(?:\s*(?:,|and|or|, and|, or)\s*{_POINT})*")
+# Only what a verb or such a word announces: "the values are 1, 2 and 4", "either 3 or 4".
+_ANNOUNCED = r"(?:(?<=\bis )|(?<=\bare )|(?<=\bboth )|(?<=\beither ))(?=[-+−\d])"
+_SEVERAL = rf"{_ANNOUNCED}{_MEMBER}(?:,{_MEMBER})*(?:,{_MEMBER}|,?\s(?:and|or)\s{_MEMBER})(?![\w.,]*\w)"
+_VALUES = (_POINTS, re.compile(_SEVERAL, re.IGNORECASE))
 _ANY = re.compile(_NUMERAL)
 
 
@@ -50,6 +54,7 @@ def digits_as_written(text: str) -> list[str]:
     return [match.group().strip() for match in _ANY.finditer(text) if match.group()]
 
 
-def points_with(text: str, at: int) -> re.Match[str] | None:
-    """The tuple of numbers in which the number at this place stands, with the tuples that it is listed with."""
-    return next((match for match in _POINTS.finditer(text) if match.start() <= at < match.end()), None)
+def values_with(text: str, at: int) -> re.Match[str] | None:
+    """The tuple or the list of numbers in which the number at this place stands: ``(3, 4)``, ``1, 2 and 4``."""
+    matches = (match for pattern in _VALUES for match in pattern.finditer(text))
+    return next((match for match in matches if match.start() <= at < match.end()), None)

@@ -49,7 +49,7 @@ _BARE_POINT = re.compile(r"(?<!\d)\.(?=\d*\\(?:overline|bar)(?![A-Za-z]))")
 _GOING_ON = re.compile(r"(?<=\.)\d*?((\d)\2\2+|(\d{2,6})\3+)\s*(?:\.\.\.+|\\[lc]?dots)\s*$")
 _LONGEST_ENDING = 60
 _ABOUT = re.compile(r"^\s*\\(?:text|mbox|mathrm)\s*\{\s*(?:about|approximately|approx\.?|roughly)\s*\}")
-_FLOURISH = re.compile(r"^\s*\\therefore(?![A-Za-z])|\\(?:checkmark|blacksquare|qed|QED)\s*$")
+_FLOURISH = re.compile(r"^\s*\\(?:therefore|Rightarrow|implies)(?![A-Za-z])|\\(?:checkmark|blacksquare|qed|QED)\s*$")
 _HALF_LINE = re.compile(
     r"\\mathbb\s*\{?\s*R\s*\}?\s*(?:\^\s*(?:\+|\{\s*\+\s*\})|_\s*(?:\+|\{\s*(?:\+|>\s*0|(\\geq?(?:slant)?\s*0))\s*\}))"
 )
@@ -73,7 +73,7 @@ def respell(text: str) -> str:
     if "\\" in text:
         text = _latex(text)
     if text[:1].isdigit():
-        text = _counted(spelled_out(text))
+        text = _counted(spelled_out(text.replace("sq. ", "sq ")))
     if "." in text:
         text = _decimal(text)
     if "out of" in text and (share := _OUT_OF.fullmatch(text)):
@@ -98,7 +98,10 @@ def respell(text: str) -> str:
 
 def _counted(text: str) -> str:
     """``12 ordered pairs``: several plain words after a number are what it counts, as ``\\text`` would mark them."""
-    match = _COUNTED.fullmatch(text) if " " in text else None
+    if " " not in text:
+        return text
+    text = text.removesuffix(" in total").removesuffix(" in all")
+    match = _COUNTED.fullmatch(text)
     if match is None or _JOINING.intersection(match[2].split()) or is_unit_word(match[2].split()[0]):
         return text
     return rf"{match[1]} \text{{{match[2]}}}"

@@ -101,6 +101,13 @@ The answer is 2 hours 20 minutes for the whole of the trip.  ~~  2 hours 20 minu
 He trains 3 days a week and 20 minutes a day.  ~~  20
 They meet at (3, -4).  ~~  (3, -4)
 They meet at (3, -4) and (0, 1).  ~~  (3, -4) and (0, 1)
+The values are 3, 5, and 9.  ~~  3, 5, and 9
+x is 3 or 9 then  ~~  3 or 9
+It costs 3 dollars and he has 9 left.  ~~  9
+The answer is 9, not 3.  ~~  9
+The answer is 9 (not 3).  ~~  9
+The answer is 9 and not 3.  ~~  9
+The answer is 9, as $3^2=9$.  ~~  9
 """
 
 

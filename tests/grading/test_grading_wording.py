@@ -63,6 +63,8 @@ TTH, HHT  ~~  HHT, TTH
 6  ~~  6 \text{ in all}
 6  ~~  6 ordered pairs
 6  ~~  6 positive whole numbers
+6  ~~  6 people in total
+6  ~~  6 sq. units
 6  ~~  6 smaller cubes
 6  ~~  6 cm more
 # upright letters
@@ -154,6 +156,10 @@ No  ~~  No, wait, yes.
 6  ~~  The total exceeds 6
 6  ~~  It is a multiple of 6
 6  ~~  twice as many as 6
+6  ~~  The solutions are 4 and 6.
+6  ~~  The values are 2, 4, and 6.
+6  ~~  x is 4 or 6
+6  ~~  either 4 or 6
 # upright letters
 4  ~~  4\text{i}
 4  ~~  4\,\text{y}
