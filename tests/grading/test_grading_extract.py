@@ -168,7 +168,7 @@ x=2  ~~  We have $x=2$
 10  ~~  You need $10.
 10  ~~  It cost \$10.
 10.50  ~~  He pays $10.50.
-5  ~~  There are 3 solutions: 1, 2 and 5
+1, 2 and 5  ~~  There are 3 solutions: 1, 2 and 5
 1  ~~  Question 2: ... The answer is 1.<newline><newline>Question 3: What is 5+5?
 72  ~~  Natalia sold 48+24 = 72 clips altogether in April and May.<newline>The answer is 72.
 -4  ~~  so the answer is $-4$
@@ -234,6 +234,7 @@ WRONG = r"""
 41  ~~  I think the answer is 41. Wait, the answer is 42.
 42  ~~  <think>maybe 41, answer is 41
 3  ~~  There are 3 solutions: 1, 2 and 5
+5  ~~  There are 3 solutions: 1, 2 and 5
 2  ~~  x=2 or x=3
 7  ~~  It's not 7, it's 8.
 no  ~~  The answer is yes.
