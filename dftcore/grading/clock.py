@@ -26,6 +26,8 @@ def time_of_day(text: str) -> str | None:
     if match is None:
         return None
     hour, minutes, half, said, twelve = match.groups()
+    if not 1 <= int(hour) <= 12 or int((minutes or ":0")[1:]) > 59:
+        return None
     if twelve and (int(hour) != 12 or minutes not in (None, ":00")):
         return None
     half = half or ("a" if said == "morning" or twelve == "midnight" else "p")
@@ -38,7 +40,7 @@ def same_time(said: str, shown: Ratio) -> bool:
     if match is None:
         return False
     hour = int(match[1])
-    of_day = hour % 12 + (12 if match[3] == "p" else 0) if hour < 13 else hour
+    of_day = hour % 12 + (12 if match[3] == "p" else 0)
     return shown.items in {(_number(hour), _number(int(match[2]))), (_number(of_day), _number(int(match[2])))}
 
 

@@ -33,7 +33,7 @@ def combined(larger: Node | None, smaller: Node | None) -> Quantity | None:
     if not (isinstance(larger, Quantity) and isinstance(smaller, Quantity)):
         return None
     first, second = larger.value, smaller.value
-    if not (isinstance(first, Num) and isinstance(second, Num)) or first.value.denominator != 1:
+    if not (isinstance(first, Num) and isinstance(second, Num)) or first.value.denominator != 1 or first.value < 0:
         return None
     per_larger = _parts_of(larger.unit, smaller.unit)
     if per_larger is None or not 0 <= second.value < per_larger:

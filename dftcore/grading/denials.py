@@ -28,7 +28,9 @@ _DENYING = re.compile(
 _REACH = 40
 _JUDGED = re.compile(r"\s*(?:\*\*)?(yes|no)(?:\*\*)?\s*[,.;:!–—]\s*(?:\*\*)?\s*(.+)", re.IGNORECASE | re.DOTALL)
 _DOUBTING = re.compile(
-    r"\b(?:yes|no|but|however|although|wait|actually|unless|except|if|only|or|sure|maybe|perhaps|sometimes|answer)\b",
+    r"\b(?:yes|no|but|however|although|wait|actually|unless|except|if|only|or|sure|maybe|perhaps|sometimes|answer|true"
+    r"|false|wrong|incorrect|correct|correction|mistake\w*|error|untrue|opposite|kidding|mean|back|holds|fails)\b"
+    r"|[.!?;:]\s*\S",
     re.IGNORECASE,
 )
 _REASON = re.compile(r"(?:because|since|as)\s", re.IGNORECASE)
@@ -44,10 +46,12 @@ def is_changed(text: str, start: int, end: int) -> bool:
 
 
 def judgement(text: str) -> str | None:
-    """The "yes" or "no" that a text begins with; None when what follows may take it back or states a value."""
+    """The "yes" or "no" that a text begins with, when one clause with its reason or, after "no", a denial is all that
+    follows; else None."""
     match = _JUDGED.fullmatch(text) if len(text) < _LONGEST else None
     if match is None or _DOUBTING.search(match[2]):
         return None
-    reason = _REASON.match(match[2]) is not None
-    takes_back = match[1].lower() == "yes" and not reason and _DENIAL.search(match[2])
-    return None if takes_back or (_VALUE.search(match[2]) and not reason) else match[1]
+    reason, denied = _REASON.match(match[2]) is not None, _DENIAL.search(match[2]) is not None
+    if match[1].lower() == "yes":
+        return match[1] if reason and not denied else None
+    return match[1] if reason or (denied and not _VALUE.search(match[2])) else None

@@ -14,7 +14,6 @@ from dftcore.grading.vocabulary import words
 _LONGEST = 6
 _LETTERS = re.compile(r"(?<!\\)[A-Za-z]+")
 _LONGEST_LABEL = 8
-_WIDEST_LABEL = 7  # from A to H
 _VOWELS = frozenset("aeiouy")
 _ROMAN, _SMALL_ROMAN = frozenset("IVXLCDM"), frozenset("ivx")
 # Words of two letters, and those of three without a vowel between two consonants.
@@ -49,11 +48,11 @@ def labels_differ(left: str, right: str) -> bool:
 
 def _is_label(capitals: str, small: str) -> bool:
     """Whether letters are a name of points in capitals, and so differ from the same in small letters. Such names take
-    different letters that stand near each other in the alphabet; ``YES``, ``EVEN`` and ``DNE`` do not."""
+    different letters without a gap in the alphabet; ``YES``, ``HEAD`` and ``DNE`` do not."""
     if not (capitals.isupper() and small.islower() and 1 < len(small) <= _LONGEST_LABEL):
         return False
-    near = ord(max(small)) - ord(min(small)) <= _WIDEST_LABEL
-    return near and len(set(small)) == len(small) and small not in _SHORT_WORDS
+    without_gap = ord(max(small)) - ord(min(small)) == len(small) - 1
+    return without_gap and len(set(small)) == len(small) and small not in _SHORT_WORDS
 
 
 def letters(text: str) -> Mul:

@@ -24,9 +24,9 @@ _TOKEN = re.compile(rf"(?P<compound>{_COMPOUND})|{_COLONS}|{_NUMERAL}", re.IGNOR
 _MEMBER = r"\s*[-+−]?(?:\d{1,20}(?:\.\d{1,20}|/\d{1,20})?|∞)\s*"
 _POINT = rf"[\[(]{_MEMBER}(?:,{_MEMBER}){{1,20}}[\])]"
 _POINTS = re.compile(rf"(?<![\w\\)]){_POINT}(?:\s*(?:,|and|or|, and|, or)\s*{_POINT})*")
-# Only what a verb, such a word or a plural with a colon announces: "the values are 1, 2 and 4", "either 3 or 4".
-_ANNOUNCED = r"(?:(?<=\bis )|(?<=\bare )|(?<=\bboth )|(?<=\beither )|(?<=[a-z]s: ))(?=[-+−\d])"
-_SEVERAL = rf"{_ANNOUNCED}{_MEMBER}(?:,{_MEMBER})*(?:,{_MEMBER}|,?\s(?:and|or)\s{_MEMBER})(?![\w.,]*\w)"
+# Only what such a word announces: "the values are 1, 2 and 4", "either 3 or 4", "two solutions: 3, 4".
+_ANNOUNCED = r"(?:(?<=\bis )|(?<=\bare )|(?<=\bboth )|(?<=\beither )|(?<=\bsolutions: )|(?<=\broots: ))(?=[-+−\d])"
+_SEVERAL = rf"{_ANNOUNCED}{_MEMBER}(?:,{_MEMBER})*(?:,{_MEMBER}|,?\s(?:and|or)\s{_MEMBER})(?![.,]*\w)"
 _VALUES = (_POINTS, re.compile(_SEVERAL, re.IGNORECASE))
 _ANY = re.compile(_NUMERAL)
 

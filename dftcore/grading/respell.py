@@ -12,7 +12,7 @@ import re
 
 from dftcore.grading.compounds import spelled_out
 from dftcore.grading.units import is_unit_word
-from dftcore.grading.vocabulary import words
+from dftcore.grading.vocabulary import FUNCTIONS, GREEK, words
 
 _INSIDE = r"(\s*(?:[^\s\[\](),]|\([^()]*\))(?:[^\[\](),]|\([^()]*\))*)"
 _INTERVAL = re.compile(
@@ -62,9 +62,18 @@ _ALIGNED = re.compile(
     r"\s*\\begin\s*\{((?:align|aligned|gather|gathered|equation|split|eqnarray)\*?)\}((?:(?!\\begin).)*?)\\end\s*\{\1\}\s*",
     re.DOTALL,
 )
+_CONTINUED = re.compile(r"[=+*/-]|\\(?:cdot|times|div|pm)(?![A-Za-z])")
+_GOING_WRONG = re.compile(
+    r"[<>]|\\(?:n?eq|ne|l?eq|le|ge|geq|lt|gt|approx|sim|simeq|equiv|to|in|Rightarrow|implies)(?![A-Za-z])"
+)
 _ROW = re.compile(r"\\\\(?:\[[^\[\]]*\])?")
 _COUNTED = re.compile(r"(-?\d[\d,]*(?:\.\d+|/\d+)?) ([A-Za-z][a-z]*(?: [a-z]+){1,4})")
-_JOINING = words("and or in to by from through versus vs times x plus minus per")
+_PLURALS = words("people children men women")
+# Words that make another number, or no number, of the one before them.
+_JOINING = words(
+    "and or in to by from through versus vs times x plus minus per of too many never back less fewer more other half "
+    "extraneous impossible wrong false invalid points orders unless always inverse halves thirds tenths"
+)
 _OUT_OF = re.compile(r"\s*(\d+)\s*(?:\\text\s*\{\s*)?out of\s*\}?\s*(\d+)\s*\}?")
 
 
@@ -102,9 +111,17 @@ def _counted(text: str) -> str:
         return text
     text = text.removesuffix(" in total").removesuffix(" in all")
     match = _COUNTED.fullmatch(text)
-    if match is None or _JOINING.intersection(match[2].split()) or is_unit_word(match[2].split()[0]):
+    if match is None or not _names_things(match[2].split()) or is_unit_word(match[2].split()[0]):
         return text
     return rf"{match[1]} \text{{{match[2]}}}"
+
+
+def _names_things(found: list[str]) -> bool:
+    """Whether words after a number can be what it counts: adjectives and a plural."""
+    plural = found[-1] in _PLURALS or (found[-1].endswith("s") and len(found[-1]) > 3)
+    odd = [word for word in found if len(word) < 3 or word in _JOINING or word in FUNCTIONS or word in GREEK]
+    changed = [word for word in found if word.endswith(("ed", "ing", "ly")) and word not in ("ordered", "colored")]
+    return plural and not odd and not changed
 
 
 def _latex(text: str) -> str:
@@ -135,7 +152,9 @@ def _latex(text: str) -> str:
 def _one_line(match: re.Match[str]) -> str:
     """Aligned equations as one line: a row that starts with a relation goes on with the one before it."""
     rows = [row.replace("&", " ").strip() for row in _ROW.split(match[2]) if row.strip(" &\n")]
-    return "".join(row if not at or row.startswith("=") else f", {row}" for at, row in enumerate(rows))
+    if any(_GOING_WRONG.match(row) for row in rows[1:]):
+        return match[0]
+    return "".join(row if not at or _CONTINUED.match(row) else f", {row}" for at, row in enumerate(rows))
 
 
 def _decimal(text: str) -> str:

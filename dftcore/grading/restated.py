@@ -13,9 +13,8 @@ _SPACING = re.compile(r"(?:\\[,;:! ]?|~|\\q?quad)+$")
 _SAYING = re.compile(
     r"^\s*(?:\\text\s*\{\s*(?:or|i\.e\.|that is|about|approximately),?\s*\}|(?:or|i\.e\.|that is),?\s)"
 )
-# A factor in brackets stands right after the value, a remark after a space; these signs are of remarks only.
-_GAP = re.compile(r"(?:\s|~|\\[,;:! ]|\\q?quad)\s*(?:\\left)?\($")
-_REMARK = re.compile(r"\s*(?:=|\\approx|\\simeq)|.*%\s*$", re.DOTALL)
+# What tells a remark in brackets from a factor.
+_REMARK = re.compile(r"\s*(?:=|\\approx|\\simeq)|.*(?:%\s*$|\\circ|(?<![\\A-Za-z])[A-Za-z]{3})", re.DOTALL)
 
 
 def in_brackets(text: str) -> tuple[str, str] | None:
@@ -26,5 +25,4 @@ def in_brackets(text: str) -> tuple[str, str] | None:
     if match is None:
         return None
     value, inside = _SPACING.sub("", match[1]), _SAYING.sub("", match[2])
-    apart = _GAP.search(text[: match.start(2)]) is not None
-    return (value, inside) if apart or _REMARK.match(inside) else None
+    return (value, inside) if inside != match[2] or _REMARK.match(inside) else None

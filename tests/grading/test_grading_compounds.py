@@ -72,7 +72,11 @@ DIFFERENT = r"""
 20 minutes 2 hours  ~~  140 minutes
 2 km, 3000 m  ~~  5 km
 2 m, 3 s  ~~  5
+-2 feet 6 inches  ~~  -18 inches
+-2 hours 20 minutes  ~~  -100 minutes
 # times of day
+17:40 am  ~~  17:40
+0:40 pm  ~~  12:40
 5:40 PM  ~~  5:40 AM
 5:40 PM  ~~  17:04
 17:40  ~~  5:40 a.m.
@@ -90,6 +94,8 @@ noon  ~~  midnight
 3/5  ~~  0.6 (or 0.7)
 9/25  ~~  \frac35 (60\%)
 4  ~~  4 (3)
+2  ~~  2 (1+1)
+8  ~~  2^3 (8)
 f(3)  ~~  3
 n (n+1)  ~~  n
 """

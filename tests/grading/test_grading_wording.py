@@ -4,6 +4,11 @@ import pytest
 from grading_tables import assert_both_ways, table
 
 SAME = r"""
+# words in capitals
+HEAD  ~~  head
+BIG  ~~  big
+# equations over several lines
+a=b+c  ~~  \begin{split} a &= b \\ &+ c \end{split}
 # one option, however it is written
 E  ~~  E. 31
 E  ~~  \text{Option E}
@@ -27,7 +32,6 @@ Bob  ~~  bob
 Odd  ~~  odd
 Yes  ~~  Yes, because the sides are equal.
 No  ~~  No, it is not.
-**Yes**. It follows from the first part.  ~~  yes
 # words in capitals, and names of points with small letters about them
 TRUE  ~~  true
 EVEN  ~~  even
@@ -73,6 +77,21 @@ TTH, HHT  ~~  HHT, TTH
 """
 
 DIFFERENT = r"""
+# judgements that are taken back
+no  ~~  No, I take that back.
+no  ~~  No! Just kidding, it is true
+no  ~~  No. Let us check. It is true.
+yes  ~~  Yes, it is false.
+yes  ~~  Yes, as it cannot.
+yes  ~~  Yes. On reflection this fails.
+# words that change the number before them
+12  ~~  12 multiplied twice
+12  ~~  12 too many
+12  ~~  12 orders of magnitude
+12  ~~  12 points lost
+12  ~~  12 extraneous roots
+# equations over several lines
+a=b, c  ~~  \begin{split} a &= b \\ &+ c \end{split}
 # several options, and options denied
 E  ~~  (E) or (D)
 E  ~~  The answer is (E) and (D).
