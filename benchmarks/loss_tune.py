@@ -48,12 +48,13 @@ class Prepared:
         return cls(inputs, head, found, up, routes.cut_of(head, found, up, DEFAULT_ERROR_BUDGET))
 
     def call(self, kernel: str) -> Callable[[], object]:
-        """A function that runs `kernel` as often as one loss does, and little else."""
+        """A function that runs `kernel` as often as one loss does, and little else; for the forward, the whole loss.
+
+        Tiles for the copy engine do without the vocabulary's order, for which the backward pays.
+        """
         head, found, up = self.head, self.found, self.up
         if kernel == "forward":
-            return (
-                self.whole
-            )  # tiles for the copy engine do without the vocabulary's order, for which the backward pays
+            return self.whole
         step, exact = Steps(head, found, up), kernel == "hidden_gradient"
         counts = torch.zeros(head.blocks, dtype=torch.int32, device=head.hidden.device)
         shares = routes.shares_of(head, found, up, self.cut, counts)

@@ -40,8 +40,8 @@ def option(
 ) -> Any:
     """A dataclass field with its help text and bounds; without a default the option is required.
 
-    `unless` names a flag with which it is not, and is empty when left away. A positional one, a tuple, takes the words
-    that belong to no option.
+    `unless` names a flag that makes it optional; it is empty then (a path: "."). A positional one, a tuple, takes the
+    words that belong to no option.
     """
     bounds = {"above": above, "minimum": minimum, "maximum": maximum}
     metadata = {"help": help, **bounds, "positional": positional, "unless": unless}
@@ -63,10 +63,13 @@ class _Spec:
     def flag(self) -> str:
         return self.name.upper() if self.metadata["positional"] else "--" + self.name.replace("_", "-")
 
+    def required(self) -> str:
+        unless = self.metadata["unless"]
+        return f"required unless --{unless.replace('_', '-')} is given" if unless else "required"
+
     def help(self) -> str:
         if self.default is MISSING:
-            unless = self.metadata["unless"]
-            note = f"required unless --{unless.replace('_', '-')}" if unless else "required"
+            note = self.required()
         elif self.default is None:
             note = "default: none"
         elif self.kind is bool:
@@ -109,7 +112,7 @@ def parse_options(config_type: type[Config], argv: Sequence[str], program: str, 
             if values.get(spec.metadata["unless"]):
                 values[spec.name] = spec.kind("")
                 continue
-            raise UserError(f"{spec.flag} is required: {spec.metadata['help']}")
+            raise UserError(f"{spec.flag} is {spec.required()}: {spec.metadata['help']}")
     groups: dict[str, dict[str, Any]] = {spec.group: {} for spec in specs.values()}
     for name, value in values.items():
         groups[specs[name].group][name] = value

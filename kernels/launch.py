@@ -15,7 +15,7 @@ from dftcore.kernels.budget import BLOCK
 from dftcore.kernels.config import Tiles, tiles
 from dftcore.kernels.epilogue import epilogue_kernel
 from dftcore.kernels.forward import forward_kernel
-from dftcore.kernels.order import vocabulary_order
+from dftcore.kernels.order import pays, vocabulary_order
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class Head:
     order: Tensor | None = None
 
     def ordered(self, order: Tensor) -> "Head":
-        """The same with its vocabulary in this order; a target outside the vocabulary becomes -1."""
+        """The same with its vocabulary in this order; a target outside the vocabulary becomes -1.
+
+        Which targets are ignored is not to be told from these any more.
+        """
         vocab = order.shape[0]
         place = torch.empty_like(order, dtype=torch.int64)
         place[order.long()] = torch.arange(vocab, device=order.device)
@@ -108,7 +111,7 @@ def scan(head: Head, ignore_index: int, masses: bool, moments: bool, top1: bool)
         hidden = TensorDescriptor.from_tensor(hidden, [size["BM"], size["BK"]])
         weight = TensorDescriptor.from_tensor(weight, [size["BV"], size["BK"]])
     order = torch.arange(head.weight.shape[0] if masses else 0, dtype=torch.int32, device=head.hidden.device)
-    if masses and not size["TMA"]:  # the copy engine takes the vocabulary as it lies
+    if masses and pays(rows_total) and not size["TMA"]:  # the copy engine takes the vocabulary as it lies
         order = vocabulary_order(head.hidden, rows, count, head.weight, head.bias).int()
         head = head.ordered(order)
     row_tiles = triton.cdiv(triton.cdiv(rows_total, size["BM"]), size["GROUP"]) * size["GROUP"]

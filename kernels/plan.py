@@ -55,7 +55,8 @@ def memory(rows: int, dim: int, vocab: int, itemsize: int, exact: bool) -> Memor
     left = int(MEMORY_SHARE * 4 * rows * vocab) - log_mass - hidden - block_rows - vectors
     per_slot = BLOCK * itemsize + 4
     fewest = rows + -(-blocks * rows // MOST_GROUPS)
-    slots = max(FEWEST_SLOTS, fewest, min(left // per_slot, int(LARGEST_GROUP * blocks * rows)))
+    wanted = max(FEWEST_SLOTS, fewest, min(left // per_slot, int(LARGEST_GROUP * blocks * rows)))
+    slots = min(wanted, rows + blocks * rows + 1)  # which is every pair in one group
     return Memory(log_mass, hidden, block_rows, slots * per_slot, shares, vectors, slots)
 
 

@@ -85,7 +85,7 @@ def _backward(
     head = _head(hidden, weight, bias, targets, softcap, temperature)
     found = Scan(logprob, lse, log_mass, rows, count, order, lse, lse, lse)
     up = upstream(head, found, grad, ignore_index)
-    head = head.ordered(order) if error_budget > 0.0 else head
+    head = head.ordered(order) if error_budget > 0.0 else head  # not before `upstream`, which looks for ignore_index
     grad_hidden, grad_weight, grad_bias = gradients(head, found, up, error_budget, need_hidden, need_weight)
     return (
         hidden.new_empty(0) if grad_hidden is None else grad_hidden,

@@ -1,4 +1,4 @@
-"""Programs launched by programs: the cores are divided among the processes at work, at whatever depth."""
+"""Programs launched by programs: the cores are divided among the ranks, also of what a single process launches."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ those that all rows need are taken together, as dense slabs. Arithmetic is fp32 
 fp32.
 
 Cost 2 NDV + 6 NDV (share of pairs kept) + 4/BLOCK NDV, of the 6 NDV of the unfused path. Memory beyond the gradients:
-n V / BLOCK numbers for the masses, n D for dH, one slice, and in the backward the rows of one block.
+n V / BLOCK numbers for the masses, n D for dH, one slice of logits with its rows of W and, in the backward, of dW.
 
 Both halves are operators of torch.library, so torch.compile takes the loss as one graph.
 """
@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dftcore.kernels import order as orders
 from dftcore.kernels.budget import BLOCK, DEFAULT_ERROR_BUDGET
-from dftcore.kernels.order import vocabulary_order
 from dftcore.losses.reference import compute_dtype
 from dftcore.losses.routing import block_count, blocks, route, slabs
 from dftcore.losses.scan import ROWS, Transform, chunks, scan_exactly, slice_width
@@ -94,7 +94,7 @@ def _forward(
     narrow = error_budget > 0.0 and softcap is None and not outputs and pays(hidden, weight)
     with torch.autocast(hidden.device.type, enabled=False):
         if order.numel():
-            order.copy_(vocabulary_order(hidden, rows, rows.numel(), weight, bias))
+            order.copy_(orders.vocabulary_order(hidden, rows, rows.numel(), weight, bias))
         vocabulary = Vocabulary(weight, bias, order if order.numel() else None)
         places = vocabulary.places(targets[rows])
         for part in chunks(rows.shape[0], ROWS):
@@ -116,7 +116,8 @@ def _empty(
     columns = block_count(weight.shape[0])
     entropy, top1, sum_p2 = (hidden.new_empty(rows if want else 0, dtype=dtype) for want in wanted)
     logprob, lse = (hidden.new_empty(rows, dtype=dtype) for _ in range(2))
-    order = hidden.new_empty(weight.shape[0] if error_budget > 0.0 else 0, dtype=torch.int64)
+    ordered = error_budget > 0.0 and orders.pays(rows)
+    order = hidden.new_empty(weight.shape[0] if ordered else 0, dtype=torch.int64)
     return logprob, lse, hidden.new_empty(rows, columns, dtype=dtype), order, entropy, top1, sum_p2
 
 

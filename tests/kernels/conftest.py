@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from dftcore.kernels import order
+
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
@@ -39,3 +41,9 @@ def device() -> str:
 def require_gpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device: bf16 arithmetic and real concurrency cannot be interpreted")
+
+
+@pytest.fixture(autouse=True)
+def order_for_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small problems take the path of large ones."""
+    monkeypatch.setattr(order, "FEWEST_ROWS", 1)

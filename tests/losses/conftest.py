@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from dftcore.kernels import order
+
 
 @dataclass
 class Problem:
@@ -47,3 +49,9 @@ def make_problem() -> Callable[..., Problem]:
         return Problem(draw(rows, dim), draw(vocab, dim), draw(vocab), targets)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def order_for_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small problems take the path of large ones."""
+    monkeypatch.setattr(order, "FEWEST_ROWS", 1)
