@@ -232,15 +232,14 @@ def _loss_workspace(head: Tensor, job: Job) -> int:
     if job.loss_backend == "reference":
         return 3 * 4 * rows * vocabulary  # logits, their softmax and its gradient, fp32
     if job.loss_backend == "torch":
-        from dftcore.kernels.order import SAMPLE
+        from dftcore.kernels.order import SAMPLE, pays
         from dftcore.losses.scan import ROWS, SLICE_ELEMENTS
 
         chunk = min(rows, ROWS)
         columns = min(vocabulary, max(_VOCABULARY_BLOCK, SLICE_ELEMENTS // max(chunk, width)))
-        pieces = (
-            chunk * columns + 2 * columns * width + chunk * width
-        )  # logits of a slice, its rows of W and dW, states
-        order = 16 * vocabulary + 3 * 4 * SAMPLE * width
+        weights = (2 if head.requires_grad else 1) * columns * width  # a slice's rows of W and, if there is one, of dW
+        pieces = chunk * columns + weights + chunk * width  # with its logits and their states
+        order = 16 * vocabulary + 3 * 4 * SAMPLE * width if pays(rows) and job.error_budget != 0 else 0
         return hidden * (2 * compute + 4) + 4 * 4 * masses + 4 * pieces + order
     from dftcore.kernels.plan import memory
 
