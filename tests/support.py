@@ -64,6 +64,29 @@ def make_model(
     return directory
 
 
+def chi_square(picked, probability):
+    """Of 5 classes: below 18.5 with 99.9 % under 4 degrees of freedom."""
+    import torch
+
+    expected = probability * len(picked)
+    return ((torch.bincount(picked, minlength=5) - expected) ** 2 / expected).sum()
+
+
+def assert_drawn_from(probability, top_p: float, drawn: list[int]) -> None:
+    """Whether these tokens were drawn from the likeliest that reach top_p, in 5 classes of about equal probability."""
+    import torch
+
+    order = probability.argsort(descending=True)
+    kept = probability[order].cumsum(0) - probability[order] < top_p
+    allowed = (probability[order] * kept).double()
+    allowed /= allowed.sum()
+    classes = ((allowed.cumsum(0) - allowed / 2) * 5).long().clamp(max=4)
+    place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))[torch.tensor(drawn)]
+    assert kept[place].all()
+    shares = torch.zeros(5, dtype=torch.float64).index_add_(0, classes, allowed)
+    assert chi_square(classes[place], shares) < 18.5
+
+
 @dataclass(frozen=True)
 class Finished:
     status: int

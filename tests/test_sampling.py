@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import sys
 import types
@@ -9,11 +10,20 @@ import types
 import numpy as np
 import pytest
 import torch
-from support import make_tokenizer
+from support import assert_drawn_from, chi_square, make_tokenizer
 
 from dftcore.data import chat
 from dftcore.errors import UserError
-from dftcore.sampling import Decoding, Request, StopRule, huggingface, load_sampler, refuse_absent, sample_seed
+from dftcore.sampling import (
+    Decoding,
+    Generation,
+    Request,
+    StopRule,
+    huggingface,
+    load_sampler,
+    refuse_absent,
+    sample_seed,
+)
 from dftcore.sampling.huggingface import _Draw
 from dftcore.sampling.interface import generation
 from dftcore.sampling.prompts import PROMPTS, load_tokenizer_and_prompt
@@ -76,12 +86,6 @@ def test_tokens_are_drawn_from_the_softmax():
     assert chi_square(picked, torch.softmax(scores[0] / 0.7, -1)) < 18.5
 
 
-def chi_square(picked, probability):
-    """Of 5 classes: below 18.5 with 99.9 % under 4 degrees of freedom."""
-    expected = probability * len(picked)
-    return ((torch.bincount(picked, minlength=5) - expected) ** 2 / expected).sum()
-
-
 def test_a_token_of_probability_zero_is_never_drawn():
     scores = torch.tensor([[0.0, 0.0, -torch.inf, -torch.inf]])
     almost_one = torch.tensor([[1.0 - 2**-53]], dtype=torch.float64)
@@ -142,25 +146,17 @@ def test_continuous_batching_agrees_with_generate_when_nothing_is_drawn(tiny_mod
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(0.7, 1.0), (1.0, 0.4)])
 def test_continuous_batching_draws_from_the_models_distribution(tiny_model, temperature, top_p):
-    """First tokens of 1,500 requests, in 5 classes of about equal probability."""
+    """First tokens of 1,500 requests."""
     model = sampler(tiny_model, "continuous", temperature=temperature, top_p=top_p, max_new_tokens=1, stop=StopRule(()))
     ids = model.tokenizer("Ada", return_tensors="pt")["input_ids"]
     # A model whose first token is far from even, so that a wrong temperature or filter shows.
     with torch.no_grad():
         model.model.lm_head.weight.mul_(12.0)
         probability = torch.softmax(model.model(ids).logits[0, -1] / temperature, -1)
-    order = probability.argsort(descending=True)
-    kept = probability[order].cumsum(0) - probability[order] < top_p
-    allowed = (probability[order] * kept).double()
-    allowed /= allowed.sum()
-    classes = ((allowed.cumsum(0) - allowed / 2) * 5).long().clamp(max=4)
     drawn = []
     model.tokenizer.decode = lambda tokens, **_: drawn.append(tokens[0]) or ""
     model.sample([Request("Ada", 5)] * 1500)
-    place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))[torch.tensor(drawn)]
-    assert kept[place].all()
-    shares = torch.zeros(5, dtype=torch.float64).index_add_(0, classes, allowed)
-    assert chi_square(classes[place], shares) < 18.5
+    assert_drawn_from(probability, top_p, drawn)
 
 
 def test_a_request_that_continuous_batching_fails_is_not_passed_over(tiny_model, monkeypatch):
@@ -173,12 +169,13 @@ def test_a_request_that_continuous_batching_fails_is_not_passed_over(tiny_model,
 class FakeEngine:
     """vllm.LLM as far as it is used: the same names and kinds of arguments. It 'draws' token ids from each seed."""
 
-    def __init__(self, model, *, tokenizer=None, trust_remote_code=False, dtype="auto", seed=None, **kwargs):
-        from transformers import AutoTokenizer
-
+    def __init__(
+        self, model, *, tokenizer=None, trust_remote_code=False, dtype="auto", seed=None, enforce_eager=False, **kwargs
+    ):
         assert kwargs == {"generation_config": "vllm"}
         assert (trust_remote_code, dtype) == (False, "float32")
-        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        self.enforce_eager, self.environment = enforce_eager, dict(os.environ)
+        self.llm_engine = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=512))
 
     def generate(self, prompts, sampling_params=None, *, use_tqdm=True, lora_request=None):
         assert len(prompts) == len(sampling_params)
@@ -187,35 +184,83 @@ class FakeEngine:
     def one(self, prompt, given):
         assert prompt[0] == 1, "special tokens of the template, none added"
         assert 0 <= given.seed < 2**63
-        drawn = np.random.default_rng(given.seed).integers(3, 400, size=given.max_tokens).tolist()
+        assert given.ignore_eos
+        assert given.detokenize == bool(given.stop)
+        if len(prompt) >= 512:
+            raise ValueError("This model's maximum context length is 512 tokens")
+        limit = min(given.max_tokens, 512 - len(prompt))
+        drawn = np.random.default_rng(given.seed).integers(3, 400, size=limit).tolist()
         ends = [place for place, token in enumerate(drawn) if token in given.stop_token_ids]
         tokens = drawn[: ends[0] + 1] if ends else drawn
-        text = self.tokenizer.decode(tokens[: ends[0]] if ends else tokens, skip_special_tokens=True)
         reason = "stop" if ends else "length"
-        output = types.SimpleNamespace(index=0, text=text, token_ids=tokens, finish_reason=reason, stop_reason=None)
+        output = types.SimpleNamespace(index=0, text="", token_ids=tokens, finish_reason=reason, stop_reason=None)
         return types.SimpleNamespace(request_id="0", prompt_token_ids=prompt, outputs=[output], finished=True)
 
 
 class FakeParams:
     def __init__(
         self, n=1, *, temperature=1.0, top_p=1.0, top_k=0, seed=None, stop=None, stop_token_ids=None, max_tokens=16,
-        skip_special_tokens=True,
+        ignore_eos=False, detokenize=True, skip_special_tokens=True,
     ):  # fmt: skip
         vars(self).update({key: value for key, value in locals().items() if key != "self"})
 
 
-def test_the_vllm_adapter_speaks_its_interface(tiny_model, monkeypatch):
+@pytest.fixture
+def fake_vllm(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", types.SimpleNamespace(LLM=FakeEngine, SamplingParams=FakeParams))
+
+
+@pytest.mark.usefixtures("fake_vllm")
+def test_the_vllm_adapter_speaks_its_interface(tiny_model, monkeypatch):
     model = sampler(tiny_model, "vllm", stop=StopRule((5, 17), ("\n\nUser:",)))
     found = model.sample([Request(REQUESTS[0].prompt, 2**64 - 1), *REQUESTS])
     assert len(found) == 4
     assert len({generation.completion for generation in found}) == 4
     assert all(generation.tokens == 12 for generation in found if generation.finish == "length")
     assert model.sample(REQUESTS) == found[1:], "each request carries its own seed"
+    long = Request("<|im_start|>" + "Ada has 3 apples. " * 200, 0)
+    assert model.sample([REQUESTS[0], long, REQUESTS[1]]) == [found[1], Generation("", 0, "length"), found[2]]
     broken = types.SimpleNamespace(text="", token_ids=[], finish_reason="abort")
     monkeypatch.setattr(FakeEngine, "one", lambda *_: types.SimpleNamespace(outputs=[broken]))
     with pytest.raises(RuntimeError, match="abort"):
         model.sample(REQUESTS)
+
+
+@pytest.mark.usefixtures("fake_vllm")
+def test_the_process_of_a_vllm_engine_finds_its_own_gpu_and_no_store_of_torchruns(tiny_model, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    tokenizer, decoding = chat.load_tokenizer(str(tiny_model)), Decoding(1.0, 1.0, 12, END)
+    device = torch.device("cuda", 1)
+    for _ in range(2):  # the second engine of a process finds what the first did
+        engine = load_sampler("vllm", tiny_model, tokenizer, decoding, device=device, dtype=torch.float32).engine
+        assert engine.environment["CUDA_VISIBLE_DEVICES"] == "7"
+        assert "TORCHELASTIC_USE_AGENT_STORE" not in engine.environment
+        assert not engine.enforce_eager
+    assert (os.environ["CUDA_VISIBLE_DEVICES"], os.environ["TORCHELASTIC_USE_AGENT_STORE"]) == ("4,7", "True")
+
+
+@pytest.mark.usefixtures("fake_vllm")
+def test_on_a_cpu_ranks_leave_each_other_memory_and_cores_unless_told_otherwise(tiny_model, monkeypatch):
+    for name in ("VLLM_CPU_KVCACHE_SPACE", "VLLM_CPU_OMP_THREADS_BIND"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    engine = sampler(tiny_model, "vllm").engine
+    assert engine.enforce_eager
+    assert engine.environment["VLLM_CPU_KVCACHE_SPACE"] == "4"
+    assert engine.environment["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "40")
+    assert sampler(tiny_model, "vllm").engine.environment["VLLM_CPU_KVCACHE_SPACE"] == "40"
+
+
+@pytest.mark.usefixtures("fake_vllm")
+def test_an_engine_that_does_not_start_is_one_line(tiny_model, monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError("Available memory\nis less than desired")
+
+    monkeypatch.setattr(FakeEngine, "__init__", refuse)
+    with pytest.raises(UserError, match="--backend: vLLM does not start: Available memory is less than desired"):
+        sampler(tiny_model, "vllm")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")

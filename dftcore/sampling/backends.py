@@ -18,10 +18,15 @@ BATCH_SIZES: dict[Backend, int] = {"hf": 32, "continuous": 512, "vllm": 2048}
 
 def refuse_absent(backend: Backend) -> None:
     """Raises UserError for a back-end that cannot run here, before anything is loaded."""
-    if backend == "vllm" and find_spec("vllm") is None:
+    if backend != "vllm":
+        return
+    if find_spec("vllm") is None:
         raise UserError("--backend: vllm is not installed; pip install -e '.[vllm]', or choose hf or continuous")
-    if backend == "vllm" and not torch.cuda.is_available():
-        raise UserError("--backend: vllm needs a CUDA device and there is none; choose hf or continuous")
+    if not torch.cuda.is_available():
+        from dftcore.sampling.vllm import is_built_for_cpu
+
+        if not is_built_for_cpu():
+            raise UserError("--backend: this vllm needs a CUDA device and there is none; choose hf or continuous")
 
 
 def load_sampler(

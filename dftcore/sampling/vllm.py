@@ -1,19 +1,33 @@
-"""vLLM, when it is installed (``pip install -e '.[vllm]'``); needs a GPU.
+"""vLLM, when it is installed (``pip install -e '.[vllm]'``): on GPUs, or on a CPU where it is built for one.
 
-Every rank has an engine of its own on its own GPU. Each request carries its seed, but the engine's arithmetic depends
-on what it schedules together, so samples are repeatable in distribution only.
+Every rank has an engine of its own, in a process of its own, on its own GPU. Each request carries its seed, but the
+engine's arithmetic depends on what it schedules together, so samples are repeatable in distribution only.
+
+Prompt and completion share the model's context: a completion that would pass it ends there with finish `length`, and a
+prompt that fills it gets an empty one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dftcore.sampling.interface import Decoding, Generation, Request
+from dftcore.errors import UserError, one_line
+from dftcore.sampling.interface import Decoding, Generation, Request, generation
+
+_CPU_CACHE = "4"  # GiB of keys and values; left alone, vLLM wants over nine tenths of the machine's memory
+
+
+def is_built_for_cpu() -> bool:
+    _speak_low()
+    from vllm.platforms import current_platform
+
+    return current_platform.device_type == "cpu"
 
 
 class VLLMSampler:
@@ -22,47 +36,91 @@ class VLLMSampler:
     def __init__(
         self, directory: Path, tokenizer: Any, decoding: Decoding, *, device: torch.device, dtype: torch.dtype
     ) -> None:
-        if device.type == "cuda":
-            _show_only(device.index or 0)
+        _speak_low()
         from vllm import LLM, SamplingParams
 
         self.tokenizer, self.decoding, self.params = tokenizer, decoding, SamplingParams
-        self.engine = LLM(
-            model=str(directory),
-            dtype=str(dtype).removeprefix("torch."),
-            trust_remote_code=False,
-            generation_config="vllm",  # not the model's own penalties and filters
-            seed=0,
-        )
+        try:
+            with _environment(_engine_environment(device)):
+                self.engine = LLM(
+                    model=str(directory),
+                    dtype=str(dtype).removeprefix("torch."),
+                    trust_remote_code=False,
+                    generation_config="vllm",  # not the model's own penalties and filters
+                    enforce_eager=device.type == "cpu",  # compiling for a CPU takes minutes and gains little
+                    seed=0,
+                )
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"--backend: vLLM does not start: {one_line(error)}; its log above may say more") from None
+        self.context: int = self.engine.llm_engine.model_config.max_model_len
 
     def sample(self, requests: Sequence[Request]) -> list[Generation]:
         """One completion for each request. Raises RuntimeError when the engine gives one up."""
         prompts = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
+        fitting = [place for place, ids in enumerate(prompts) if len(ids) < self.context]
+        outputs = self.engine.generate(
+            [{"prompt_token_ids": prompts[place]} for place in fitting],
+            [self._params(requests[place]) for place in fitting],
+            use_tqdm=False,
+        )
+        found = [Generation("", 0, "length")] * len(requests)
+        for place, output in zip(fitting, outputs, strict=True):
+            found[place] = self._generation(output.outputs[0])
+        return found
+
+    def _params(self, request: Request) -> Any:
         decoding = self.decoding
-        params = [
-            self.params(
-                temperature=decoding.temperature,
-                top_p=decoding.top_p,
-                max_tokens=decoding.max_new_tokens,
-                seed=request.seed % 2**63,  # signed there
-                stop_token_ids=list(decoding.stop.ids),
-                stop=list(decoding.stop.strings) or None,
-                skip_special_tokens=True,
-            )
-            for request in requests
-        ]
-        outputs = self.engine.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
-        return [_generation(output.outputs[0]) for output in outputs]
+        return self.params(
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            max_tokens=decoding.max_new_tokens,
+            seed=request.seed % 2**63,  # signed there
+            stop_token_ids=list(decoding.stop.ids),
+            ignore_eos=True,  # those ids are all that ends a completion
+            stop=list(decoding.stop.strings) or None,
+            detokenize=bool(decoding.stop.strings),
+        )
+
+    def _generation(self, output: Any) -> Generation:
+        if output.finish_reason not in ("stop", "length"):
+            raise RuntimeError(f"vLLM ended a request with {output.finish_reason!r}")
+        # From the ids, as every back-end makes it: vLLM's own text lacks a last character that is cut off.
+        return generation(self.tokenizer, output.token_ids, self.decoding.stop)
 
 
-def _generation(output: Any) -> Generation:
-    if output.finish_reason not in ("stop", "length"):
-        raise RuntimeError(f"vLLM ended a request with {output.finish_reason!r}")
-    return Generation(output.text, len(output.token_ids), output.finish_reason)
+def _speak_low() -> None:
+    """Before vLLM is imported: errors only, and on stderr, since stdout is the program's."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
 
 
-def _show_only(index: int) -> None:
-    """Let the engine's process, which takes the first GPU it sees, see only this rank's."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
-    os.environ["CUDA_VISIBLE_DEVICES"] = names[index]
+def _engine_environment(device: torch.device) -> dict[str, str | None]:
+    """What the engine's process shall find otherwise than this one; None: not at all."""
+    changes: dict[str, str | None] = {"TORCHELASTIC_USE_AGENT_STORE": None}  # it would look for its store at torchrun's
+    if device.type == "cuda":  # it takes the first GPU that it sees, so it sees only this rank's
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+        changes["CUDA_VISIBLE_DEVICES"] = names[device.index or 0]
+        return changes
+    changes["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE)
+    if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:  # each rank's would bind its threads to the same cores
+        changes["VLLM_CPU_OMP_THREADS_BIND"] = os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    return changes
+
+
+@contextmanager
+def _environment(changes: dict[str, str | None]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    try:
+        _set(changes)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
