@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 import sys
+import time
 import types
 
 import numpy as np
@@ -23,6 +26,7 @@ from dftcore.sampling import (
     load_sampler,
     refuse_absent,
     sample_seed,
+    vllm,
 )
 from dftcore.sampling.huggingface import _Draw
 from dftcore.sampling.interface import generation
@@ -251,6 +255,17 @@ def test_on_a_cpu_ranks_leave_each_other_memory_and_cores_unless_told_otherwise(
     assert engine.environment["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "40")
     assert sampler(tiny_model, "vllm").engine.environment["VLLM_CPU_KVCACHE_SPACE"] == "40"
+
+
+def test_an_engine_ends_with_the_process_that_began_it():
+    """Closed by the system when the process dies, whatever kills it."""
+    engine = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    engine.start()
+    leash = vllm._leash([engine])
+    assert engine.is_alive()
+    leash.stdin.close()
+    engine.join(60)
+    assert engine.exitcode == -signal.SIGTERM
 
 
 @pytest.mark.usefixtures("fake_vllm")

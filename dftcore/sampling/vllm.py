@@ -9,8 +9,10 @@ prompt that fills it gets an empty one.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ class VLLMSampler:
         from vllm import LLM, SamplingParams
 
         self.tokenizer, self.decoding, self.params = tokenizer, decoding, SamplingParams
+        others = set(multiprocessing.active_children())
         try:
             with _environment(_engine_environment(device)):
                 self.engine = LLM(
@@ -52,6 +55,7 @@ class VLLMSampler:
                 )
         except (RuntimeError, ValueError) as error:
             raise UserError(f"--backend: vLLM does not start: {one_line(error)}; its log above may say more") from None
+        self.leash = _leash(set(multiprocessing.active_children()) - others)
         self.context: int = self.engine.llm_engine.model_config.max_model_len
 
     def sample(self, requests: Sequence[Request]) -> list[Generation]:
@@ -86,6 +90,15 @@ class VLLMSampler:
             raise RuntimeError(f"vLLM ended a request with {output.finish_reason!r}")
         # From the ids, as every back-end makes it: vLLM's own text lacks a last character that is cut off.
         return generation(self.tokenizer, output.token_ids, self.decoding.stop)
+
+
+def _leash(processes: Iterable[multiprocessing.process.BaseProcess]) -> subprocess.Popen[bytes]:
+    """Ends these processes when this one ends or lets go. An engine outlives a parent that is killed, and keeps the
+    memory that the next run needs; in a session of its own, what waits for that survives what kills the parent.
+    """
+    pids = [str(process.pid) for process in processes]
+    command = ["sh", "-c", 'cat; [ $# = 0 ] || kill "$@" 2> /dev/null', "sh", *pids]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def _speak_low() -> None:
