@@ -39,6 +39,7 @@ from dftcore.evaluation.comparison import verdict
 from dftcore.files import read_json, read_log, write_json, write_json_lines, write_text
 from dftcore.grading import extract_answer
 from dftcore.pretrained import smollm2
+from dftcore.runs import read_config
 from dftcore.statistics import average_accuracy
 
 LEARNED = ("sft", "dft", "iw_sft", "threshold q=0.2")  # from given solutions; rft and dpo from the start's own
@@ -221,7 +222,16 @@ class Study:
             )
         used = {name: len(read_log(self.output / f"{name}.jsonl")) for name in ("warm", "train", "test")}
         verdicts = [verdict(row) for row in apart.values()]
-        return {"rows": rows, "verdicts": verdicts, "used": used}
+        return {"rows": rows, "verdicts": verdicts, "used": used, "grid": self._grid() if self.options.grid else []}
+
+    def _grid(self) -> list[dict[str, Any]]:
+        found = []
+        for path in sorted((self.output / "grid").glob("*/eval")):
+            config = read_config(path.parent / "config.yaml", "--output")
+            result = read_json(path / "results.json")
+            point = {name: config[name] for name in ("objective", *GRID)}
+            found.append({**point, **result["benchmarks"]["test"], "nll": result["label_statistics"]["nll"]})
+        return found
 
 
 def difference(method: str, shares: dict[str, np.ndarray], resamples: int = 10_000) -> dict[str, Any]:

@@ -23,6 +23,13 @@ COLUMNS = {
 }
 
 
+def _grid(points: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The share of right answers at every learning rate and batch size, one seed each."""
+    rows = [{**point, "accuracy": score(point), "nll": f"{point['nll']:.3f}"} for point in points]
+    columns = {name: name for name in ("objective", "lr", "batch_size", "accuracy", "nll")}
+    return ("Learning rate and batch size, from the same start, one seed each:", table(rows, columns)) if rows else ()
+
+
 def render(result: dict[str, Any]) -> str:
     around, foretold = result["environment"], result["foretold"]
     versions = ", ".join(f"{name} {version}" for name, version in around["versions"].items())
@@ -59,6 +66,7 @@ def render(result: dict[str, Any]) -> str:
             " that of a difference over questions and seeds; of so few seeds it can be too narrow.",
             "\n".join(f"- {line}" for line in result["verdicts"]),
             "Each verdict stands for itself: with several pairs one in twenty errs.",
+            *_grid(result["grid"]),
         )
     )
 
