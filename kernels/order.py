@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dftcore.kernels.budget import BLOCK
 
-FEWEST_ROWS = 1024
+FEWEST_ROWS = 2048
 SAMPLE = 1024  # states looked at
 GROUP = 8  # blocks
 _ITERATIONS = 2  # of the power method, which need not converge
