@@ -174,9 +174,11 @@ class FakeEngine:
     """vllm.LLM as far as it is used: the same names and kinds of arguments. It 'draws' token ids from each seed."""
 
     def __init__(
-        self, model, *, tokenizer=None, trust_remote_code=False, dtype="auto", seed=None, enforce_eager=False, **kwargs
-    ):
+        self, model, *, tokenizer=None, trust_remote_code=False, dtype="auto", seed=None, enforce_eager=False,
+        enable_chunked_prefill=None, **kwargs,
+    ):  # fmt: skip
         assert kwargs == {"generation_config": "vllm"}
+        assert enforce_eager == (enable_chunked_prefill is False), "both on a CPU, neither on a GPU"
         assert (trust_remote_code, dtype) == (False, "float32")
         self.enforce_eager, self.environment = enforce_eager, dict(os.environ)
         self.llm_engine = types.SimpleNamespace(model_config=types.SimpleNamespace(max_model_len=512))

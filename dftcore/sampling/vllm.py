@@ -24,6 +24,11 @@ from dftcore.sampling.interface import Decoding, Generation, Request, generation
 
 _CPU_CACHE = "4"  # GiB of keys and values; left alone, vLLM wants over nine tenths of the machine's memory
 
+_CPU_OPTIONS = {
+    "enforce_eager": True,  # compiling takes minutes and gains little
+    "enable_chunked_prefill": False,  # of a seeded request it takes back a draw, which only a GPU's generator can do
+}
+
 
 def is_built_for_cpu() -> bool:
     _speak_low()
@@ -50,8 +55,8 @@ class VLLMSampler:
                     dtype=str(dtype).removeprefix("torch."),
                     trust_remote_code=False,
                     generation_config="vllm",  # not the model's own penalties and filters
-                    enforce_eager=device.type == "cpu",  # compiling for a CPU takes minutes and gains little
                     seed=0,
+                    **(_CPU_OPTIONS if device.type == "cpu" else {}),
                 )
         except (RuntimeError, ValueError) as error:
             raise UserError(f"--backend: vLLM does not start: {one_line(error)}; its log above may say more") from None
