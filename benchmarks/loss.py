@@ -138,12 +138,12 @@ def compare(
         "statistics": loss_inputs.statistics(inputs),
         "gemm_ms": gemm,
         "yardstick": yardstick,
-        **_beside(exact, yardstick, hidden.dtype),
+        **held_against(exact, yardstick, hidden.dtype),
         "rows": rows,
     }
 
 
-def _beside(exact: Sequence[Tensor], yardstick: Sequence[float], dtype: torch.dtype) -> dict[str, float]:
+def held_against(exact: Sequence[Tensor], yardstick: Sequence[float], dtype: torch.dtype) -> dict[str, float]:
     """What errors are to be held against: a quarter of the yardstick, and rounding the exact gradients to `dtype`."""
     found = {}
     for name, gradient, error in zip(("hidden", "weight"), exact, yardstick, strict=True):
@@ -156,7 +156,7 @@ def against_budget(inputs: loss_inputs.Inputs, objective: str, repeats: int) -> 
     exact, yardstick = loss_rows.exact_gradients(inputs.hidden, inputs.weight, inputs.targets, objective)
     rows = [Row(loss_rows.ours_at(budget), inputs, objective) for budget in BUDGETS]
     measure_rows(rows, exact, repeats)
-    limits = _beside(exact, yardstick, inputs.hidden.dtype)
+    limits = held_against(exact, yardstick, inputs.hidden.dtype)
     return [{"budget": budget, **row.figures, **limits} for budget, row in zip(BUDGETS, rows, strict=True)]
 
 
@@ -170,7 +170,7 @@ def against_length(
         exact, limits = None, {}
         if inputs.hidden.device.type == "cpu":
             exact, yardstick = loss_rows.exact_gradients(part.hidden, part.weight, part.targets, objective)
-            limits = _beside(exact, yardstick, part.hidden.dtype)
+            limits = held_against(exact, yardstick, part.hidden.dtype)
         ours, eager = Row(loss_rows.ours_at(2.0**-8), part, objective), Row(loss_rows.eager, part, objective)
         measure_rows([ours, eager], exact, repeats)
         beside = {"eager_ms": eager.figures.get("total_ms"), "eager_mib": eager.figures.get("extra_mib")}

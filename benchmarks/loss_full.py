@@ -119,7 +119,7 @@ def checked(inputs: loss_inputs.Inputs, objective: str) -> dict[str, Any]:
     """Errors, a quarter of the yardstick's, extra memory, whether results repeat and no step waits for the device."""
     device = inputs.hidden.device
     exact, yardstick = loss_rows.exact_gradients(inputs.hidden, inputs.weight, inputs.targets, objective)
-    found: dict[str, Any] = {"limit_hidden": yardstick[0] / 4, "limit_weight": yardstick[1] / 4}
+    found: dict[str, Any] = loss.held_against(exact, yardstick, inputs.hidden.dtype)
     logits = 4 * inputs.hidden.shape[0] * inputs.weight.shape[0]
     for mode in (OURS, EXACT):
         row = loss.Row(loss_rows.ROWS[mode], inputs, objective)
@@ -274,7 +274,7 @@ def verdict(head: str, case: dict[str, Any]) -> dict[str, Any]:
     ours, exact = rows.get(OURS, {}), rows.get(EXACT, {})
     fastest = min(peers, key=lambda name: peers[name]) if peers else None
     time, exact_time = ours.get("total_ms"), exact.get("total_ms")
-    limits = [error / 4 for error in case["yardstick"]]
+    limits = [case["limit_hidden"], case["limit_weight"]]
     errors = [ours.get("error_hidden"), ours.get("error_weight")]
     return {
         "head": head,

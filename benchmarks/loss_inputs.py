@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dftcore.kernels.budget import BLOCK
 from dftcore.kernels.order import vocabulary_order
 
-BLOCK = 128
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 PROBABILITIES = (0.003, 0.021, 0.18, 0.69, 0.95, 0.991, 0.9975)  # of SmolLM2-135M-Instruct on worked GSM8K answers
 CANDIDATES = 48  # tokens a row that carry the mass outside the target

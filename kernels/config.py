@@ -141,13 +141,14 @@ def architecture(device: torch.device) -> str:
     return "sm_{}{}".format(*torch.cuda.get_device_capability(device)) if device.type == "cuda" else "sm_80"
 
 
-def tiles(kernel: str, dtype: torch.dtype, device: torch.device, boxes: bool) -> Tiles:
-    """`boxes`: the copy engine can take the inputs; tiles made for it are no good without."""
-    plain = VECTOR.get(kernel) or (SINGLE if dtype == torch.float32 else half(architecture(device)))[kernel]
-    found = _trial.get(kernel, plain)
-    if kernel not in _trial and kernel not in VECTOR and dtype != torch.float32:
-        found = tuned().get(architecture(device), {}).get(kernel, plain)
-    return found if boxes or not found.constexprs.get("TMA") else plain
+def tiles(kernel: str, dtype: torch.dtype, device: torch.device) -> Tiles:
+    chosen = {} if dtype == torch.float32 else tuned().get(architecture(device), {})
+    return _trial.get(kernel) or chosen.get(kernel) or plain(kernel, dtype, device)
+
+
+def plain(kernel: str, dtype: torch.dtype, device: torch.device) -> Tiles:
+    """The defaults, which do without the copy engine."""
+    return VECTOR.get(kernel) or (SINGLE if dtype == torch.float32 else half(architecture(device)))[kernel]
 
 
 def half(arch: str) -> dict[str, Tiles]:

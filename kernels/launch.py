@@ -12,10 +12,10 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from dftcore.kernels.budget import BLOCK
-from dftcore.kernels.config import Tiles, tiles
+from dftcore.kernels.config import Tiles, plain, tiles
 from dftcore.kernels.epilogue import epilogue_kernel
 from dftcore.kernels.forward import forward_kernel
-from dftcore.kernels.order import pays, vocabulary_order
+from dftcore.kernels.order import pays, places, vocabulary_order
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,16 @@ class Head:
         Which targets are ignored is not to be told from these any more.
         """
         vocab = order.shape[0]
-        place = torch.empty_like(order, dtype=torch.int64)
-        place[order.long()] = torch.arange(vocab, device=order.device)
         inside = (self.targets >= 0) & (self.targets < vocab)
-        targets = torch.where(inside, place[self.targets.clamp(0, vocab - 1)], -1)
+        targets = torch.where(inside, places(order)[self.targets.clamp(0, vocab - 1)], -1)
         return replace(self, targets=targets, order=order)
 
     @property
     def blocks(self) -> int:
         return triton.cdiv(self.weight.shape[0], BLOCK)
 
-    def tiles(self, kernel: str, boxes: bool = False) -> Tiles:
-        return tiles(kernel, self.hidden.dtype, self.hidden.device, boxes)
+    def tiles(self, kernel: str) -> Tiles:
+        return tiles(kernel, self.hidden.dtype, self.hidden.device)
 
     def on_device(self) -> AbstractContextManager[object]:
         return torch.cuda.device(self.hidden.device) if self.hidden.is_cuda else nullcontext()
@@ -92,8 +90,10 @@ def scan(head: Head, ignore_index: int, masses: bool, moments: bool, top1: bool)
     rows, count = _compact(head.targets, ignore_index)
     hidden: Tensor | TensorDescriptor = head.hidden.index_select(0, rows)  # valid rows one behind the other
     weight: Tensor | TensorDescriptor = head.weight
-    boxes = fits_boxes(hidden) and fits_boxes(weight)
-    chosen = head.tiles("forward_moments" if moments else "forward", boxes)
+    kernel = "forward_moments" if moments else "forward"
+    chosen = head.tiles(kernel)
+    if chosen.constexprs["TMA"] and not (fits_boxes(hidden) and fits_boxes(weight)):
+        chosen = plain(kernel, hidden.dtype, hidden.device)
     size = chosen.constexprs
     splits = triton.cdiv(triton.cdiv(head.weight.shape[0], size["BV"]), size["RUN"])
 

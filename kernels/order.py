@@ -31,20 +31,16 @@ def vocabulary_order(hidden: Tensor, rows: Tensor, count: Tensor | int, weight: 
     hidden [N, D]; rows [at least 1]: which of them count, in its first `count` entries; weight [V, D], bias [V]. Inputs
     that are not finite give some order too.
     """
-    with torch.autocast(hidden.device.type, enabled=False):
-        return _order(hidden, rows, count, weight, bias)
-
-
-def _order(hidden: Tensor, rows: Tensor, count: Tensor | int, weight: Tensor, bias: Tensor | None) -> Tensor:
     evenly = torch.arange(SAMPLE, device=rows.device) * count // SAMPLE
     states = hidden[rows[evenly]].float()
     mean = states.mean(0)
     centred = states - mean
     direction = centred.index_select(0, centred.square().sum(-1).argmax(0, keepdim=True))[0]
-    for _ in range(_ITERATIONS):
-        direction = centred.T @ (centred @ torch.nn.functional.normalize(direction, dim=0))
-    direction = torch.nn.functional.normalize(direction, dim=0)
-    level, side = (weight @ torch.stack((mean, direction), -1).to(weight.dtype)).unbind(-1)
+    with torch.autocast(hidden.device.type, enabled=False):
+        for _ in range(_ITERATIONS):
+            direction = centred.T @ (centred @ torch.nn.functional.normalize(direction, dim=0))
+        direction = torch.nn.functional.normalize(direction, dim=0)
+        level, side = (weight @ torch.stack((mean, direction), -1).to(weight.dtype)).unbind(-1)
     if bias is not None:
         level = level + bias
     order = level.argsort(stable=True, descending=True)
@@ -52,3 +48,10 @@ def _order(hidden: Tensor, rows: Tensor, count: Tensor | int, weight: Tensor, bi
     groups = order[:whole].view(-1, GROUP * BLOCK)
     groups = groups.gather(1, side[groups].argsort(dim=1, stable=True))
     return torch.cat((groups.flatten(), order[whole:]))
+
+
+def places(order: Tensor) -> Tensor:
+    """order [V] of any integer type -> [V] int64: where in it each vocabulary entry stands."""
+    found = torch.empty_like(order, dtype=torch.int64)
+    found[order.long()] = torch.arange(order.shape[0], device=order.device)
+    return found

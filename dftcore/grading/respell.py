@@ -63,7 +63,7 @@ _ALIGNED = re.compile(
     re.DOTALL,
 )
 _CONTINUED = re.compile(r"[=+*/-]|\\(?:cdot|times|div|pm)(?![A-Za-z])")
-_GOING_WRONG = re.compile(
+_OTHERWISE_RELATED = re.compile(
     r"[<>]|\\(?:n?eq|ne|l?eq|le|ge|geq|lt|gt|approx|sim|simeq|equiv|to|in|Rightarrow|implies)(?![A-Za-z])"
 )
 _ROW = re.compile(r"\\\\(?:\[[^\[\]]*\])?")
@@ -152,7 +152,7 @@ def _latex(text: str) -> str:
 def _one_line(match: re.Match[str]) -> str:
     """Aligned equations as one line: a row that starts with a relation goes on with the one before it."""
     rows = [row.replace("&", " ").strip() for row in _ROW.split(match[2]) if row.strip(" &\n")]
-    if any(_GOING_WRONG.match(row) for row in rows[1:]):
+    if any(_OTHERWISE_RELATED.match(row) for row in rows[1:]):
         return match[0]
     return "".join(row if not at or _CONTINUED.match(row) else f", {row}" for at, row in enumerate(rows))
 

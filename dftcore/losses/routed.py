@@ -95,7 +95,7 @@ def _forward(
     with torch.autocast(hidden.device.type, enabled=False):
         if order.numel():
             order.copy_(orders.vocabulary_order(hidden, rows, rows.numel(), weight, bias))
-        vocabulary = Vocabulary(weight, bias, order if order.numel() else None)
+        vocabulary = Vocabulary(weight, bias, order)
         places = vocabulary.places(targets[rows])
         for part in chunks(rows.shape[0], ROWS):
             chosen = rows[part]
@@ -147,7 +147,7 @@ def _backward(
     with torch.autocast(hidden.device.type, enabled=False):
         rows, transform = (targets != ignore_index).nonzero().squeeze(-1), Transform(softcap, temperature)
         states, target, logp, log_z = (values.index_select(0, rows) for values in (hidden, targets, logprob, lse))
-        vocabulary = Vocabulary(weight, bias, order if order.numel() else None)
+        vocabulary = Vocabulary(weight, bias, order)
         target = vocabulary.places(target)
         upstream = grad[rows] / temperature
         routes = route(upstream, logp, log_mass[: rows.shape[0]], target, weight.shape[0], error_budget)

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dftcore.kernels.order import places
+
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """weight [V, D], bias [V] or None; order [V] int64: which entry is walked when, None for 0, 1, 2, ...
+    """weight [V, D], bias [V] or None; order [V] int64: which entry is walked when, [0] for 0, 1, 2, ...
 
     Everywhere else "columns" are places in this order.
     """
 
     weight: Tensor
     bias: Tensor | None
-    order: Tensor | None
+    order: Tensor
 
     def __len__(self) -> int:
         return self.weight.shape[0]
@@ -32,15 +34,11 @@ class Vocabulary:
 
     def places(self, targets: Tensor) -> Tensor:
         """Vocabulary entries [n] -> their columns [n]."""
-        if self.order is None:
-            return targets
-        place = torch.empty_like(self.order)
-        place[self.order] = torch.arange(len(self), device=self.order.device)
-        return place[targets]
+        return places(self.order)[targets] if self.order.numel() else targets
 
     def put(self, out: Tensor, columns: slice, values: Tensor) -> None:
         """values, one for each column, to where these entries lie in out [V, ...]."""
         out[self._entries(columns)] = values.to(out.dtype)
 
     def _entries(self, columns: slice | Tensor) -> slice | Tensor:
-        return columns if self.order is None else self.order[columns]
+        return self.order[columns] if self.order.numel() else columns

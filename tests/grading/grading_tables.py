@@ -17,6 +17,14 @@ def table(text):
     return rows
 
 
+def judged(same, different):
+    """Both tables as pytest parameters of left, right and verdict."""
+    tables = ((same, True), (different, False))
+    return [
+        pytest.param(*row.values, verdict, id=f"{verdict}: {row.id}") for text, verdict in tables for row in table(text)
+    ]
+
+
 def assert_both_ways(left, right, verdict):
     """The verdict, either answer being the gold one."""
     for gold, prediction in ((left, right), (right, left)):

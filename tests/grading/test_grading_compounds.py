@@ -1,7 +1,7 @@
 """Quantities in several units, times of day, units in letters, values said twice. Judged both ways round."""
 
 import pytest
-from grading_tables import assert_both_ways, table
+from grading_tables import assert_both_ways, judged, table
 
 from dftcore.grading import extract_answer
 
@@ -117,14 +117,9 @@ The answer is 9, as $3^2=9$.  ~~  9
 """
 
 
-@pytest.mark.parametrize(("left", "right"), table(SAME))
-def test_same(left, right):
-    assert_both_ways(left, right, True)
-
-
-@pytest.mark.parametrize(("left", "right"), table(DIFFERENT))
-def test_different(left, right):
-    assert_both_ways(left, right, False)
+@pytest.mark.parametrize(("left", "right", "verdict"), judged(SAME, DIFFERENT))
+def test_verdicts(left, right, verdict):
+    assert_both_ways(left, right, verdict)
 
 
 @pytest.mark.parametrize(("text", "answer"), table(FOUND))

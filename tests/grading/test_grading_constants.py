@@ -1,7 +1,7 @@
 """Constants that cancel, expressions given a value, and other spellings of numbers. Checked both ways round."""
 
 import pytest
-from grading_tables import assert_both_ways, table
+from grading_tables import assert_both_ways, judged
 
 SAME = r"""
 # constants that come to nothing
@@ -83,11 +83,6 @@ p+q=17  ~~  m+n=17
 """
 
 
-@pytest.mark.parametrize(("left", "right"), table(SAME))
-def test_same(left, right):
-    assert_both_ways(left, right, True)
-
-
-@pytest.mark.parametrize(("left", "right"), table(DIFFERENT))
-def test_different(left, right):
-    assert_both_ways(left, right, False)
+@pytest.mark.parametrize(("left", "right", "verdict"), judged(SAME, DIFFERENT))
+def test_verdicts(left, right, verdict):
+    assert_both_ways(left, right, verdict)

@@ -1,7 +1,7 @@
 """Less usual ways of writing answers: vectors, pieces, words, dates, bases, congruences. Checked both ways round."""
 
 import pytest
-from grading_tables import assert_both_ways, table
+from grading_tables import assert_both_ways, judged
 
 SAME = r"""
 # vectors
@@ -148,11 +148,6 @@ $f(x)=ax+b$, where $b$ is an integer and $a=0$  ~~  $f(x)=ax-b$, where $b$ is an
 """
 
 
-@pytest.mark.parametrize(("left", "right"), table(SAME))
-def test_same(left, right):
-    assert_both_ways(left, right, True)
-
-
-@pytest.mark.parametrize(("left", "right"), table(DIFFERENT))
-def test_different(left, right):
-    assert_both_ways(left, right, False)
+@pytest.mark.parametrize(("left", "right", "verdict"), judged(SAME, DIFFERENT))
+def test_verdicts(left, right, verdict):
+    assert_both_ways(left, right, verdict)

@@ -1,7 +1,7 @@
 """Answers with words and letters about them: options, letters that multiply, words after a number. Both ways round."""
 
 import pytest
-from grading_tables import assert_both_ways, table
+from grading_tables import assert_both_ways, judged
 
 SAME = r"""
 # words in capitals
@@ -190,11 +190,6 @@ x<2 \text{ or } x>4  ~~  x<2 \text{ and } x>4
 """
 
 
-@pytest.mark.parametrize(("left", "right"), table(SAME))
-def test_same(left, right):
-    assert_both_ways(left, right, True)
-
-
-@pytest.mark.parametrize(("left", "right"), table(DIFFERENT))
-def test_different(left, right):
-    assert_both_ways(left, right, False)
+@pytest.mark.parametrize(("left", "right", "verdict"), judged(SAME, DIFFERENT))
+def test_verdicts(left, right, verdict):
+    assert_both_ways(left, right, verdict)
