@@ -13,7 +13,7 @@ from torch import Tensor
 BLOCK = 128
 BINS = 512
 BINS_PER_OCTAVE = 8
-DEFAULT_ERROR_BUDGET = 2.0**-8
+DEFAULT_ERROR_BUDGET = 0.003
 
 
 def octave_of(grad: Tensor) -> Tensor:

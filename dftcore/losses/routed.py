@@ -6,8 +6,7 @@ The forward (see `scan`, and `screening` for bf16) keeps logprob, lse and the lo
 routes (see `routing`): each vocabulary block gathers the rows that put mass on it, recomputes their logits, and writes
 its rows of dW once; dH is summed block after block. Blocks are runs of the vocabulary as `kernels.order` sorts it;
 those that all rows need are taken together, as dense slabs. Arithmetic is fp32 (fp64 for fp64 inputs); where
-`screening` pays, dH and dW are bf16 products of a dz that is rounded after the subtraction, and dH is still summed in
-fp32.
+`screening` pays, the parts of dH are bf16 products of a dz that is rounded after the subtraction, summed in fp32.
 
 Cost 2 NDV + 6 NDV (share of pairs kept) + 4/BLOCK NDV, of the 6 NDV of the unfused path. Memory beyond the gradients:
 n V / BLOCK numbers for the masses, n D for dH, one slice of logits with its rows of W and, in the backward, of dW.
@@ -168,15 +167,17 @@ def _backward(
             grads.begin(columns)
             hit = ((target >= columns.start) & (target < columns.stop)).nonzero().squeeze(-1)
             out = logits.shaped(rows.shape[0], columns.stop - columns.start)
-            z = transform.logits(states.to(lse.dtype), grads.block, grads.block_bias, out)
-            grads.add_dense(states, logit_gradient(z, slice(None), hit, target[hit] - columns.start))
+            wide = states.to(lse.dtype)
+            z = transform.logits(wide, grads.block, grads.block_bias, out)
+            grads.add_dense(wide, logit_gradient(z, slice(None), hit, target[hit] - columns.start))
         for columns, row, hit, column in blocks(routes.keep & ~routes.whole.to(target.device), target, weight.shape[0]):
             if routes.whole[columns.start // BLOCK]:
                 continue
             grads.begin(columns)
             chosen = torch.index_select(states, 0, row, out=gathered.shaped(row.shape[0], states.shape[1]))
+            chosen = chosen.to(lse.dtype)
             out = logits.shaped(row.shape[0], columns.stop - columns.start)
-            z = transform.logits(chosen.to(lse.dtype), grads.block, grads.block_bias, out)
+            z = transform.logits(chosen, grads.block, grads.block_bias, out)
             grads.add(row, chosen, logit_gradient(z, row, hit, column))
         grad_states, grad_weight, grad_bias = grads.finish()
         grad_hidden = hidden.new_zeros(hidden.shape if needed[0] else 0)
@@ -237,7 +238,8 @@ class _Gradients:
 
     With `share` [n, B], every column of a dropped block has the logit gradient -share, so its part of dH is
     -share (sum of the block's W), and each of its rows of dW gets -share^T H: two GEMMs of 1/BLOCK of a dense one.
-    `narrow`: dz is rounded to the inputs' type and multiplied in it.
+    `narrow`: for dH, dz is rounded to the inputs' type and multiplied in it; dW would not bear that beside its own
+    rounding.
     """
 
     def __init__(
@@ -250,9 +252,8 @@ class _Gradients:
         self.hidden = hidden.new_zeros(hidden.shape, dtype=dtype) if need_hidden else None
         self.grad_weight = weight.new_empty(weight.shape) if need_weight else None
         self.grad_bias = bias.new_empty(bias.shape) if bias is not None and need_bias else None
-        self.product, self.block_gradient = (
-            _Buffer(hidden.dtype if narrow else dtype, hidden.device) for _ in range(2)
-        )
+        self.product = _Buffer(hidden.dtype if narrow else dtype, hidden.device)
+        self.block_gradient = _Buffer(dtype, hidden.device)
         self.weight_sums = (
             weight.new_zeros(share.shape[1], weight.shape[1], dtype=dtype)
             if share is not None and need_hidden
@@ -274,11 +275,10 @@ class _Gradients:
         """states [n, D] of all rows; dz [n, columns]: their logit gradient."""
         if self.grad_bias is not None:
             self.vocabulary.put(self.grad_bias, self.columns, dz.sum(0))
-        dz, states, block = self._factors(dz, states)
-        if self.hidden is not None and dz.dtype == self.dtype:
-            self.hidden.addmm_(dz, block)
+        if self.hidden is not None and not self.narrow:
+            self.hidden.addmm_(dz, self.block)
         elif self.hidden is not None:
-            self.hidden.add_(torch.mm(dz, block, out=self.product.shaped(*states.shape)))
+            self.hidden.add_(self._part(dz))
         if self.grad_weight is not None:
             out = self.block_gradient.shaped(dz.shape[1], states.shape[1])
             self.vocabulary.put(self.grad_weight, self.columns, torch.mm(dz.T, states, out=out))
@@ -289,21 +289,18 @@ class _Gradients:
         index = self.columns.start // BLOCK
         if self.grad_bias is not None:
             self.vocabulary.put(self.grad_bias, self.columns, dz.sum(0) - self.share[:, index].sum())
-        dz, states, block = self._factors(dz, states)
         if self.hidden is not None and self.weight_sums is not None:
             self.weight_sums[index] = self.block.sum(0)
-            product = torch.mm(dz, block, out=self.product.shaped(row.shape[0], states.shape[1]))
-            self.hidden.index_add_(0, row, product.to(self.dtype))
+            self.hidden.index_add_(0, row, self._part(dz).to(self.dtype))
         if self.grad_weight is not None and self.spread is not None:
             out = self.block_gradient.shaped(dz.shape[1], states.shape[1])
-            torch.addmm(self.spread[index].to(dz.dtype), dz.T, states, beta=-1.0, out=out)
+            torch.addmm(self.spread[index], dz.T, states, beta=-1.0, out=out)
             self.vocabulary.put(self.grad_weight, self.columns, out)
 
-    def _factors(self, dz: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """dz, states and the rows of W in the type that they are multiplied in."""
-        if self.narrow:
-            return dz.to(states.dtype), states, self.rows
-        return dz, states.to(self.dtype), self.block
+    def _part(self, dz: Tensor) -> Tensor:
+        """dz [m, columns] -> its part of dH [m, D], good until the next."""
+        block = self.rows if self.narrow else self.block
+        return torch.mm(dz.to(block.dtype), block, out=self.product.shaped(dz.shape[0], block.shape[1]))
 
     def finish(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         if self.hidden is not None and self.share is not None and self.weight_sums is not None:

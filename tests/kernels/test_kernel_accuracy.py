@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dftcore.kernels.budget import DEFAULT_ERROR_BUDGET
 from dftcore.losses import reference
 
 fused = pytest.importorskip("dftcore.kernels.token_logprobs").token_logprobs
@@ -141,11 +142,11 @@ def test_large_tiles_and_the_copy_engine_give_what_small_ones_do(device, dtype, 
         pytest.skip("needs compute capability 9")
     case = Case(vocab=vocab, dtype=dtype, ignored=(0, 5, 36), device=device)
     monkeypatch.setattr(launch, "vocabulary_order", lambda *_: torch.arange(vocab, device=device))
-    usual = case.ours(2.0**-8)
+    usual = case.ours(DEFAULT_ERROR_BUDGET)
     for tma, flatten in ((0, 0), (1, 0), (1, 1)):
         tiles = Tiles({"BM": 64, "BV": 256, "BK": 64, "GROUP": 2, "RUN": 2, "TMA": tma, "FLATTEN": flatten}, 4, 2)
         with trying(forward=tiles):
-            for ours, theirs in zip(case.ours(2.0**-8), usual, strict=True):
+            for ours, theirs in zip(case.ours(DEFAULT_ERROR_BUDGET), usual, strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.detach().abs().max()))
 
 
@@ -195,6 +196,9 @@ def test_bf16_error_is_at_most_a_quarter_of_the_unfused_path(device, objective_p
         case.targets = torch.multinomial(logits.softmax(-1), 1).squeeze(-1)
         case.upstream = (objective_power * logits.log_softmax(-1).gather(-1, case.targets[:, None])).exp().squeeze(-1)
     exact = case.unfused(torch.float64)
-    ours, theirs = list(errors(case.ours(2.0**-8), exact)), list(errors(case.unfused(torch.bfloat16), exact))
+    ours, theirs = (
+        list(errors(case.ours(DEFAULT_ERROR_BUDGET), exact)),
+        list(errors(case.unfused(torch.bfloat16), exact)),
+    )
     for mine, unfused in zip(ours[4:], theirs[4:], strict=True):
         assert mine <= 0.25 * unfused

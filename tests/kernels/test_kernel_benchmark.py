@@ -72,7 +72,7 @@ def tiny(monkeypatch, tmp_path):
     """Two small heads, few rows and no candidates; tables and results of their own."""
     monkeypatch.setattr(loss, "HEADS", {"Llama-3.1-8B": (32, 300)})
     monkeypatch.setattr(loss, "LENGTHS", (8,))
-    monkeypatch.setattr(loss, "BUDGETS", (2.0**-8,))
+    monkeypatch.setattr(loss, "BUDGETS", (0.003,))
     monkeypatch.setattr(loss_full, "REPEATS", 1)
     monkeypatch.setattr(config, "TABLE", tmp_path / "tuned.json")
     monkeypatch.setattr(loss_inputs, "CANDIDATES", 8)

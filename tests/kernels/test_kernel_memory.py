@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dftcore import linear_cross_entropy
+from dftcore.kernels.budget import DEFAULT_ERROR_BUDGET
 from dftcore.kernels.plan import memory
 
 HEADS = {  # hidden size, vocabulary
@@ -54,7 +55,7 @@ def test_the_plan_counts_every_buffer_of_the_backward(device, monkeypatch):
     hidden = torch.randn(rows, dim, device=device, dtype=torch.float16, requires_grad=True)
     weight = torch.randn(vocab, dim, device=device, dtype=torch.float16, requires_grad=True)
     targets = torch.randint(0, vocab, (rows,), device=device)
-    for budget in (2.0**-8, 0.0):
+    for budget in (DEFAULT_ERROR_BUDGET, 0.0):
         loss = linear_cross_entropy(hidden, weight, targets, backend="triton", error_budget=budget)
         sizes.clear()
         with monkeypatch.context() as patch:

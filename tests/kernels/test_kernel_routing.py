@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dftcore import linear_cross_entropy, linear_token_logprobs
 from dftcore.kernels import plan as plans
-from dftcore.kernels.budget import BINS, BINS_PER_OCTAVE, BLOCK, cutoff_bin
+from dftcore.kernels.budget import BINS, BINS_PER_OCTAVE, BLOCK, DEFAULT_ERROR_BUDGET, cutoff_bin
 from dftcore.kernels.order import vocabulary_order
 from dftcore.kernels.plan import make_plan
 from dftcore.losses.routing import route as torch_route
@@ -177,7 +177,7 @@ def test_the_plan_fits_its_workspace_and_reaches_every_list_entry_once():
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("require_gpu")
-@pytest.mark.parametrize("budget", [0.0, 2.0**-8])
+@pytest.mark.parametrize("budget", [0.0, DEFAULT_ERROR_BUDGET])
 def test_results_repeat_bit_for_bit_under_concurrency(device, budget):
     generator = torch.Generator(device).manual_seed(0)
     weight = torch.randn(50000, 512, generator=generator, device=device, dtype=torch.bfloat16)
@@ -214,7 +214,7 @@ def test_blocks_whose_mass_is_beyond_fp16_are_kept(device, size):
     weight = torch.zeros(300, 16, device=device)
     weight[250], weight[260] = 1.0, 0.5
     tensors = hidden, weight, torch.full((40,), 3, device=device)
-    routed = gradients(tensors, "triton", 2.0**-8, objective="sft")
+    routed = gradients(tensors, "triton", DEFAULT_ERROR_BUDGET, objective="sft")
     for ours, exact in zip(routed, gradients(tensors, "reference", 0.0, objective="sft"), strict=True):
         torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-4 * float(exact.abs().max()))
 
@@ -224,7 +224,7 @@ def test_the_fixed_point_gradient_holds_for_the_largest_weights(device):
     size = 1e34
     tensors = hidden / size, weight * size, targets
     valid = targets != -100
-    ours = gradients(tensors, "triton", 2**-8)[0][valid] / size
+    ours = gradients(tensors, "triton", DEFAULT_ERROR_BUDGET)[0][valid] / size
     exact = gradients(tensors, "reference", 0.0)[0][valid] / size
     assert (ours - exact).norm() <= 2e-2 * exact.norm()
 

@@ -244,8 +244,8 @@ def test_200_training_steps_coincide_with_the_reference():
 
 
 def test_the_default_budget_is_documented_where_users_read_it():
-    assert DEFAULT_ERROR_BUDGET == 2.0**-8
-    assert "default 2^-8" in (linear_token_logprobs.__doc__ or "")
+    assert DEFAULT_ERROR_BUDGET == 0.003
+    assert "default 0.003" in (linear_token_logprobs.__doc__ or "")
 
 
 def test_a_loss_that_is_not_finite_gives_gradients_that_say_so() -> None:
