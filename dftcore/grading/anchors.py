@@ -28,7 +28,8 @@ _ABROAD = re.compile(
 _ABROAD_WORDS = ("respuesta", "resposta", "risposta", "antwo", "svar", "odpowied", "cevap", "jawaban", "reponse")
 # "if your answer is more than 10", "check that the answer is 5": the answer is supposed, not stated.
 _SUPPOSED = re.compile(
-    r"\b(?:if|whether|unless|until|once|when|assuming|(?:check|ensure|sure|verify|suppose|assume)(?:\s+that)?)\s+"
+    r"\b(?:if|whether|unless|until|once|when|assuming|(?:check|ensure|sure|verify|suppose|assume)(?:\s+that)?"
+    r"|(?:(?:n't|not|never)\s+(?:think|believe|say|mean)|doubt)(?:\s+that)?)\s+"
     r"(?:(?:the|your|my|our|his|her|their|its|this|that|an?|final|correct|exact)\s+)*$",
     re.IGNORECASE,
 )

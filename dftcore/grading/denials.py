@@ -13,8 +13,13 @@ _REVERSING = re.compile(
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower|other) than|exceeds?|exceeding"
     r"|plus|times|divided by|multiplied by|twice|thrice|double|triple|(?:half|third|quarter|thirds|quarters) of"
     r"|(?:multiples?|divisors?|factors?|powers?|squares?|cubes?|square root|cube root|root|reciprocal|inverse) of"
+    r"|divides|(?:in|to|\d+) base|(?:(?:co)?prime|proportional|close|closer|next|prior|tends?) to"
+    r"|(?:slightly|just|a (?:bit|little)) (?:below|under|over|above)"
+    r"|(?:is|are|be|any|all|every|numbers?|integers?) up to"
+    r"|(?:is|are|was|were|lies?|stays?|remains?) (?:above|below|under|over)|between [^.\n]{1,30}? and"
+    r"|(?:half|quarter|minutes?|\d+) (?:past|to)"
     r"|as (?:many|much|large|big|small|old|long|tall|high|far|fast) as|divisible by|modulo|mod)|n't)"
-    r"(?:\s+(?:be|equal|equals|to|the|a))*[\s$\\(\[{*]*$",
+    r"(?:\s+(?:be|equal|equals|or|to|the|a))*[\s$\\(\[{*]*$",
     re.IGNORECASE,
 )
 # Words right after a value that deny it or make another one of it: "5 is not it", "5, but that is wrong".
@@ -22,9 +27,25 @@ _DENYING = re.compile(
     r"[\s$\\)\]}*]*(?:,?\s*(?:but|which|although|though)\s+)?(?:(?:that|this|it)\s+)?"
     r"(?:(?:is|are|was|were|does|do|did|will|would|can|could)(?:n't|\s+not|\s+never|not)\b"
     r"|(?:is|are|was|were)\s+(?:wrong|incorrect|false|impossible|excluded|rejected|too\s)|cannot\b|can't\b|won't\b"
-    r"|fails?\b|(?:squared|cubed|factorial|or (?:more|less|fewer|greater|higher|lower))\b)",
+    r"|fails?\b|(?:squared|cubed|factorial|(?:plus|minus|times)\s[a-z]|and (?:a |an |one )?half"
+    r"|and (?:a|one|two|three) (?:thirds?|quarters?|fourths?)"
+    r"|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths"
+    r"|or (?:more|less|fewer|greater|higher|lower))\b)",
     re.IGNORECASE,
 )
+# A bound is a value only where something is needed or possible: "he needs at least 5", but not "it is at least 5".
+_BOUND = re.compile(r"\bat (?:least|most)(?:\s+(?:the|a))?[\s$\\({\[*]*$", re.IGNORECASE)
+_OBLIGED = re.compile(r"\b(?:need|must|require|ha(?:s|ve|d) to|should|takes?\b|can\b|could|able)", re.IGNORECASE)
+# "I do not think it is 5", "I doubt that it's 5".
+_DOUBTED = re.compile(
+    r"(?:(?:n't|\bnot|\bnever|\bcannot)\s+(?:think|believe|say|suppose|get|have|equal|find|mean|give|see)|\bdoubt)s?"
+    r"(?:\s+(?:that|it|it's|is|be|to|the|answer|value|result|there|are|an?))*[\s$\\(\[{*]*$",
+    re.IGNORECASE,
+)
+_HEDGED = re.compile(r"\d[)}$%]*\s*([A-Za-z]*)[\s,]*(?:and/)?\bor\s*$")
+_GUESS = r"\b(?:maybe|perhaps|possibly|(?:could|might|may)\s(?:also\s)?be)\s+(?:it's\s|it\sis\s)?"
+_GUESSED = re.compile(rf"{_GUESS}[-$\\(]*\d.*{_GUESS}[$\\(]*$", re.IGNORECASE | re.DOTALL)
+_NEXT_WORD = re.compile(r"[\s$\\)\]}*]*([A-Za-z]*)")
 _REACH = 40
 _JUDGED = re.compile(r"\s*(?:\*\*)?(yes|no)(?:\*\*)?\s*[,.;:!–—]\s*(?:\*\*)?\s*(.+)", re.IGNORECASE | re.DOTALL)
 _DOUBTING = re.compile(
@@ -42,7 +63,19 @@ _LONGEST = 500
 def is_changed(text: str, start: int, end: int) -> bool:
     """Whether the words right before or right after a value make the text say something else than it."""
     before, after = text[max(start - _REACH, 0) : start], text[end : end + _REACH]
-    return _REVERSING.search(before) is not None or _DENYING.match(after) is not None
+    if _REVERSING.search(before) or _DENYING.match(after) or _DOUBTED.search(before):
+        return True
+    if _BOUND.search(before):
+        return _OBLIGED.search(before) is None
+    if "be" in before and _GUESSED.search(before):
+        return True
+    return "or" in before and _is_hedged(before, after)
+
+
+def _is_hedged(before: str, after: str) -> bool:
+    """Whether another value comes before an "or": ``3 or 5``, ``3 cm or 5 cm``, but not ``240 minutes or 4 hours``."""
+    other, unit = _HEDGED.search(before), _NEXT_WORD.match(after)
+    return other is not None and (not other[1] or unit is None or unit[1] in ("", other[1]))
 
 
 def judgement(text: str) -> str | None:

@@ -29,19 +29,19 @@ from dftcore.grading.boxes import box_start, last_box, without_hollow_boxes
 from dftcore.grading.compounds import compound_with, leading_compound
 from dftcore.grading.counting import scale_word
 from dftcore.grading.denials import is_changed, judgement
-from dftcore.grading.numerals import digits_as_written, last_numeral, leading_numeral, numerals, values_with
+from dftcore.grading.fragments import whole_value
+from dftcore.grading.numerals import (
+    digits_as_written,
+    last_numeral,
+    leading_list,
+    leading_numeral,
+    numerals,
+    values_with,
+)
+from dftcore.grading.spans import Span, goes_on_from_before, leading_spans, list_start, spans_of
 from dftcore.grading.spoken import is_date
 from dftcore.grading.units import is_unit_word
 from dftcore.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, words
-
-
-class Span(NamedTuple):
-    """Delimited mathematics: where it starts and ends with its delimiters, and what is inside."""
-
-    start: int
-    end: int
-    inside: str
-    dollar: bool
 
 
 class Found(NamedTuple):
@@ -63,14 +63,14 @@ _FENCE = re.compile(r"\s*```\w*\n(.*?)\s*```\s*", re.DOTALL)
 _SPECIAL = re.compile(r"<\|[^|<>]{0,40}\|>|</s>|<eos>|I hope it is correct")
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\\$(]|\s*$)|\n")
 _SPACE = re.compile(r"\s")
-_OPEN = re.compile(r"\$\$|\\\[|\\\(|(?<!\\)\$")
-_CLOSE = {"\\[": "\\]", "\\(": "\\)"}
 _NEXT_WORD = re.compile(r"\s+[A-Za-z]+\b")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?:'[a-z]+)?")
 _INVISIBLE = re.compile(r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|operatorname|begin|end)\s*\{[^{}]*\}")
 _LABELS = words(
     "answer answers solution solutions result value is are equals so thus therefore hence final get have find obtain"
 )
+# Somebody says it: "I think 4", "that's 4".
+_SPOKEN = re.compile(r"\bI\s+(?!and\b|or\b)[a-z]|\b(?:I|[A-Za-z]{2,})['’](?:s|m|t|d|ll|ve|re)\b")
 _QED = words(r"\blacksquare \square \Box \qed \QED")
 _REMARK = re.compile(
     r"\s*\((?:since|because|as|or about|or approximately|about|approximately|approx|where|when|if|for|i\.e(?=\.)"
@@ -95,12 +95,14 @@ _SENTENCE = re.compile(
     r"\n|[.!?]\s+\w|\bI\s+(?!and\b|or\b)[a-z]|\b(?i:I'm|we|you|he|she|they|let|please|my|your|our|answers?|question"
     r"|problem)\b|(?:\b(?:the|an|of|to|in|inside|within|as|by|at|with|that)|:)$"
 )
-_BETWEEN = (",", "and", "or", ", and", ", or")
-_SEVERAL = re.compile(r"\b(?:are|were)\s*:?\s*$")
+# How precise a value is: these digits are no value.
+_ROUNDED = re.compile(
+    r"\bto\s+(?:\d|one|two|three|four)\s+(?:decimals?(?:\s+places?)?|significant\s+(?:figures|digits))\b"
+)
 _OPTION = re.compile(r"\(?([A-H])\)?(?=\s*(?:$|[.,;:]|because\b|since\b|as\b|for\b))")
 _JOINING = frozenset(["and", "or", "in"])
 # Words, then a value: "he pays 10", "giving $x = 5$", but not "odd $n$" or "Area = 5".
-_LEAD_IN = re.compile(r"([A-Za-z]{2,})(?:\s+[A-Za-z]+)*\s+(?:\\?\$|\\\(|[(\[])?\s*[-+\d\\]*(?:\d|[A-Za-z]+\s*=)")
+_LEAD_IN = re.compile(r"([A-Za-z]{2,})(?:\s+[A-Za-z]+)*\s+(?:\\?[$€£¥₹]|\\\(|[(\[])?\s*[-+\d\\]*(?:\d|[A-Za-z]+\s*=)")
 _CLAUSE = re.compile(
     r"(?:\bis\b|\bare\b|\bequals\b|\bto be\b|=)\s+(?!not\b)(?!.*(?:\bis\b|\bare\b|\bequals\b))", re.DOTALL
 )
@@ -109,27 +111,6 @@ _LEADING_FILLER = re.compile(
     r"|answer|option|choice)\b)+",
     re.IGNORECASE,
 )
-
-
-def _spans(text: str) -> list[Span]:
-    """Delimited mathematics from left to right, in linear time: a delimiter without its partner is passed over."""
-    found: list[Span] = []
-    missing: set[str] = set()
-    at = 0
-    while match := _OPEN.search(text, at):
-        opening = match.group()
-        closing = _CLOSE.get(opening, opening)
-        end = -1 if closing in missing else text.find(closing, match.end())
-        while end > 0 and closing == "$" and text[end - 1] == "\\":
-            end = text.find(closing, end + 1)
-        if end < 0:
-            missing.add(closing)
-        if end <= match.end():
-            at = match.end()
-            continue
-        at = end + len(closing)
-        found.append(Span(match.start(), at, text[match.end() : end], opening == "$"))
-    return found
 
 
 def find_answer(text: str, last_number: bool = False) -> Found:
@@ -160,6 +141,7 @@ def _find(text: str, last_number: bool) -> Found:
         return Found(text.strip(), "text")
     if verdict := judgement(text):
         return Found(verdict, "judgement")
+    tail = _ROUNDED.sub("", tail)
     value = _last_number(tail) if last_number else _last_clause(tail) or _last_value(tail)
     if (stated := value or found) is not None:
         return stated
@@ -220,8 +202,8 @@ def _correction(text: str) -> Found | None:
 def _statement(rest: str) -> str | None:
     """The answer at the start of what follows a marker or an anchor."""
     rest = _SPECIAL.split(rest[:_LONGEST_SENTENCE], maxsplit=1)[0]
-    rest = _LEADING_FILLER.sub("", _without_remarks(rest))
-    spans = _spans(rest)
+    rest = _ROUNDED.sub("", _LEADING_FILLER.sub("", _without_remarks(rest)))
+    spans = spans_of(rest)
     span = spans[0] if spans and spans[0].start == 0 else None
     sentence = rest[: _sentence_end(rest, span.end if span else 0)].strip()
     sentence = _REASON.split(_CLOSERS.sub("", sentence.replace("**", "")), maxsplit=1)[0].strip().rstrip(".")
@@ -233,13 +215,16 @@ def _statement(rest: str) -> str | None:
         return several
     number = leading_numeral(sentence)
     if number:
+        if several := leading_list(sentence):
+            return several
+        number = sentence[: whole_value(sentence, 0, len(number))[1]]
         number = _with_scale(number, sentence[len(number) :])
     if number and _goes_on_in_words(sentence[len(number) :]):
         return number
     if is_whole(sentence):
         return sentence
     if span is not None:
-        return _joined_spans(sentence)
+        return leading_spans(sentence)
     if number:
         return number
     if option := _OPTION.match(sentence):
@@ -269,23 +254,14 @@ def _sentence_end(text: str, start: int) -> int:
     return match.start() if match else len(text)
 
 
-def _joined_spans(sentence: str) -> str:
-    """``$3$ and $5$ as wanted`` begins with two values; ``$x$ where $y$...`` with one."""
-    end = 0
-    for span in _spans(sentence):
-        between = sentence[end : span.start].strip()
-        if end and between not in _BETWEEN:
-            break
-        end = span.end
-    return sentence[:end]
-
-
 def is_whole(text: str) -> bool:
     """Whether a text is one answer with nothing said around it."""
     text = text.strip()
     if not text or (text.isascii() and text.isalnum()) or is_date(text):
         return True
     outside = _INVISIBLE.sub(" ", _outside(text))
+    if _SPOKEN.search(outside):
+        return False
     unknown = [word for word in _WORD.findall(outside) if not _is_vocabulary(word)]
     delimited = "\x01" in outside
     if not unknown:
@@ -314,7 +290,7 @@ def _says_value(text: str | None) -> bool:
 def _outside(text: str) -> str:
     """The text with a mark in place of each stretch of mathematics."""
     parts, at = [], 0
-    for span in _spans(text):
+    for span in spans_of(text):
         parts += [text[at : span.start], " \x01 "]
         at = span.end
     return "".join(parts) + text[at:]
@@ -326,7 +302,7 @@ def _is_vocabulary(word: str) -> bool:
 
 def _last_clause(text: str) -> Found | None:
     """LaTeX without delimiters after the last "is" or "=" of the last sentence."""
-    if "\\" not in text or _spans(text):
+    if "\\" not in text or spans_of(text):
         return None
     sentence = re.split(r"[.!?]\s+|\n", text.strip().rstrip("."))[-1]
     clause = _CLAUSE.search(sentence)
@@ -336,28 +312,24 @@ def _last_clause(text: str) -> Found | None:
 
 def _last_value(text: str) -> Found | None:
     """The last mathematics or the last number, whichever ends later; none when the words before it reverse it."""
-    spans = [span for span in _spans(text) if _is_mathematics(span, text)]
+    spans = [span for span in spans_of(text) if _is_mathematics(span, text)]
     number = last_numeral(text)
     if spans and (number is None or number.start() < spans[-1].end):
-        start, found = spans[-1].start, Found(_listed(spans, text) or spans[-1].inside.strip(), "last mathematics")
+        start, last, end = list_start(spans, text), spans[-1], spans[-1].end
+        if goes_on_from_before(text, start):
+            return None
+        found = Found(text[start : last.end] if start < last.start else last.inside.strip(), "last mathematics")
     elif number is not None:
-        value = _with_scale(number.group().strip(), text[number.end() : number.end() + 20])
-        start, found = number.start(), Found(value, "last number")
         if several := compound_with(text, number.start()) or values_with(text, number.start()):
-            start, found = several.start(), Found(several.group().strip().rstrip("."), "last number")
+            start, end = several.start(), number.end()
+            found = Found(several.group().strip().rstrip("."), "last number")
+        else:
+            start, end = whole_value(text, number.start(), number.end())
+            value = _with_scale(text[start:end].strip(), text[end : end + 20])
+            found = Found(value, "last number")
     else:
         return None
-    end = spans[-1].end if found.rule == "last mathematics" else number.end() if number else len(text)
     return None if is_changed(text, start, end) else found
-
-
-def _listed(spans: list[Span], text: str) -> str | None:
-    """All of ``... are $-2$ and $5$``; None where the last value stands alone or no "are" announces several."""
-    first = len(spans) - 1
-    while first > 0 and text[spans[first - 1].end : spans[first].start].strip() in _BETWEEN:
-        first -= 1
-    several = first < len(spans) - 1 and _SEVERAL.search(text[max(spans[first].start - 20, 0) : spans[first].start])
-    return text[spans[first].start : spans[-1].end] if several else None
 
 
 def _is_mathematics(span: Span, text: str) -> bool:
@@ -379,5 +351,5 @@ def _last_number(text: str) -> Found | None:
 
 def values_before_last(text: str) -> tuple[str, ...]:
     """Every value of a text but the last, as written: what ``last mathematics`` and ``last number`` leave out."""
-    inside = [span.inside.strip() for span in _spans(text)]
+    inside = [span.inside.strip() for span in spans_of(text)]
     return tuple(inside or digits_as_written(text))[:-1]

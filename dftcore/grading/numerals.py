@@ -28,6 +28,7 @@ _POINTS = re.compile(rf"(?<![\w\\)]){_POINT}(?:\s*(?:,|and|or|, and|, or)\s*{_PO
 _ANNOUNCED = r"(?:(?<=\bis )|(?<=\bare )|(?<=\bboth )|(?<=\beither )|(?<=\bsolutions: )|(?<=\broots: ))(?=[-+−\d])"
 _SEVERAL = rf"{_ANNOUNCED}{_MEMBER}(?:,{_MEMBER})*(?:,{_MEMBER}|,?\s(?:and|or)\s{_MEMBER})(?![.,]*\w)"
 _VALUES = (_POINTS, re.compile(_SEVERAL, re.IGNORECASE))
+_BEGINNING = re.compile(rf"(?:{_MEMBER},)*{_MEMBER}(?:(?<=\s)|,\s)(?:and|or)\s{_MEMBER}(?![.,]*\w)", re.IGNORECASE)
 _ANY = re.compile(_NUMERAL)
 
 
@@ -40,6 +41,12 @@ def leading_numeral(text: str) -> str | None:
     """The number that a text begins with."""
     match = _TOKEN.match(text)
     return match.group() or None if match and match["compound"] is None else None
+
+
+def leading_list(text: str) -> str | None:
+    """The list of numbers, the last one after "and" or "or", that a text begins with."""
+    match = _BEGINNING.match(text)
+    return match.group().strip() if match else None
 
 
 def last_numeral(text: str) -> re.Match[str] | None:

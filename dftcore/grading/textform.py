@@ -112,4 +112,4 @@ def word_key(text: str) -> str:
     if _MATHEMATICS.search(text):
         return " ".join(_SINGLE_GROUP.sub(r" \1", text).split())
     text = " ".join(text.replace("{", " ").replace("}", " ").casefold().split())
-    return text if text.endswith("...") else text.strip(" .,;:!")
+    return text if text.endswith("...") else text.lstrip(" .,;:").rstrip(" .,;:!")
