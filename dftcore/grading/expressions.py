@@ -36,6 +36,9 @@ from dftcore.grading.vocabulary import CONSTANTS, DIVIDE, DOT_COMMANDS, FUNCTION
 
 _OPENING = frozenset({"(", "[", "{", "\\{", "|", "langle", "lfloor", "lceil", "lvert", "lVert", "vert"})
 _SEPARATORS = frozenset({"and", "or", "in"})
+# The same, but only with a space before; and products of two one-letter units.
+_SPACED_UNITS = words("pc AU")
+_UNIT_PRODUCTS = frozenset({("N", "m"), ("J", "s"), ("A", "h"), ("W", "h")})
 # Two-letter words that are a unit straight after a number, and hardly ever a product.
 _SHORT_UNITS = words("sq cm mm km kg ft in yd lb oz hr mi Hz kW kJ mL nm eV cc")
 
@@ -200,11 +203,15 @@ class Expressions(Operands):
             return True
         if len(token.text) > 3 and isinstance(left, Num) and token.text.islower() and not self._is_mathematics(token):
             return True
-        return is_unit_word(token.text) and (len(token.text) > 2 or token.text in _SHORT_UNITS)
+        short = token.text in _SHORT_UNITS or token.text[0] == "µ"
+        spaced = token.spaced and token.text in _SPACED_UNITS
+        return is_unit_word(token.text) and (len(token.text) > 2 or short or spaced)
 
     def is_unit_quotient(self, token: Token, left: Node) -> bool:
-        """``9.8 m/s``: one-letter units only with a space before and a quotient of units."""
+        """``9.8 m/s``: one-letter units only with a space before and a quotient of units, or a known product."""
         below = self.ahead(2)
+        if self.ahead(1).text == "cdot" and (token.text, below.text) in _UNIT_PRODUCTS:
+            return token.spaced and isinstance(left, Num)
         if not (token.spaced and isinstance(left, Num) and self.ahead(1).text == "/" and below.kind == "word"):
             return False
         return token.kind == "word" and is_unit_symbol(token.text) and is_unit_symbol(below.text)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from dftcore.grading.compounds import spelled_out
+from dftcore.grading.signs import spelled_units
 from dftcore.grading.units import is_unit_word
 from dftcore.grading.vocabulary import FUNCTIONS, GREEK, words
 
@@ -40,6 +41,7 @@ _MODULUS = re.compile(
 )
 _MAPS_TO = re.compile(r"^\s*(\w)\s*:\s*(\w)\s*\\mapsto(?![A-Za-z])")
 _DOLLARS = re.compile(r"^\s*(?:USD|US|AUD|CAD|NZ|HK|\\mathdollar|\\textdollar)\s*(?:\\?\$)?\s*(?=[\d.])")
+_RUPEES = re.compile(r"^\s*(?:Rs\.?|INR)\s*(\d[\d.,]*)\s*$")
 _DOLLARS_AND_CENTS = re.compile(r"\\?\$?\s*(\d+) dollars?,?(?: and)? (\d\d?) cents?")
 
 # Recurring decimals: 0.1\dot{6}, 0.\dot{1}4\dot{2}, 0.(6), .\overline{3}, and 0.666... with its block written out.
@@ -91,6 +93,8 @@ def respell(text: str) -> str:
         text = _DECIMAL_POINT.sub(".", text)
     if text[:1] in "UACNH\\":
         text = _DOLLARS.sub(r"\\$", text)
+    if text[:1] in "RI":
+        text = _RUPEES.sub(r"\1 rupees", text)
     if "cent" in text:
         text = _DOLLARS_AND_CENTS.sub(lambda match: rf"\${match[1]}.{match[2]:0>2}", text)
     if "<" in text:
@@ -134,7 +138,8 @@ def _latex(text: str) -> str:
     if "deg" in text:
         text = _DEGREES.sub(r"^\\circ ", text)
     if "\\mu" in text:
-        text = _MICRO.sub(lambda match: rf"\mu {match[1] or match[2]}", text)
+        text = _MICRO.sub(lambda match: rf"\text{{ µ{match[1] or match[2]}}}", text)
+    text = spelled_units(text)
     text = _ABOUT.sub(r"\\approx ", text)
     if "mathbb" in text:
         text = _HALF_LINE.sub(lambda match: r"[0,\infty)" if match[1] else r"(0,\infty)", text)

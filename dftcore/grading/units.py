@@ -33,10 +33,14 @@ K temperature kelvin / cal calorie calorie / pc parsec parsec
 # Units that do not: dimension, then names and sizes.
 _PLAIN = """
 length inch 0.0254 in 0.0254 foot 0.3048 feet 0.3048 ft 0.3048 yard 0.9144 yd 0.9144 mile 1609.344 mi 1609.344
-length angstrom 1e-10 / time minute 60 min 60 hour 3600 hr 3600 h 3600 sec 1 day 86400 week 604800
-month month 1 year 12 yr 12 / pound pound 1 lb 1 ounce 1/16 oz 1/16 / ton ton 1 / dozen dozen 1 / acre acre 1
+length angstrom 1e-10 aa 1e-10 au 149597870700
+energy kwh 3600000 erg 1e-7 / force dyn 1e-5 dyne 1e-5 / pressure atm 101325 torr 133.322 mmhg 133.322
+time minute 60 min 60 hour 3600 hr 3600 h 3600 sec 1 day 86400 week 604800
+month month 1 year 12 yr 12 kyr 12e3 myr 12e6 gyr 12e9
+pound pound 1 lb 1 ounce 1/16 oz 1/16 / ton ton 1 / dozen dozen 1 / acre acre 1
 dollar dollar 1 usd 1 cent 1/100 / euro euro 1 / yen yen 1 / gallon gallon 1 gal 1 quart 1/4 pint 1/8 cup 1/16
-degree degree 1 deg 1 / radian radian 1 rad 1 / unit unit 1 / percent percent 1 / rpm rpm 1
+degree degree 1 deg 1 arcmin 1/60 arcminute 1/60 arcsec 1/3600 arcsecond 1/3600
+radian radian 1 rad 1 / unit unit 1 / percent percent 1 / rpm rpm 1
 """
 _LONG: dict[str, str] = {}  # name to symbol
 _SHORT: dict[str, str] = {}  # symbol to dimension

@@ -81,7 +81,9 @@ _CHARACTERS: dict[str, str] = {
     "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "′": "'", "’": "'", "‘": "'", "″": "''",
     "“": '"', "”": '"', "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
     "⌈": r"\lceil ", "⌉": r"\rceil ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "€": " euro ",
-    "£": " pound ", "¥": " yen ", "¢": " cents ", "∣": "|", "ℏ": r"\hbar ", "→": r"\to ", "％": "%", "，": ",",
+    "£": " pound ", "₹": " rupee ", "Å": r"\AA ", "\u212b": r"\AA ", "\u2126": r"\Omega ", "⊙": r"\odot ",
+    "☉": r"\odot ",
+    "¥": " yen ", "¢": " cents ", "∣": "|", "ℏ": r"\hbar ", "→": r"\to ", "％": "%", "，": ",",
     "（": "(",
     "≡": r"\equiv ", "∧": r"\wedge ", "∨": r"\vee ",
     "）": ")", "：": ":", "；": ";", "＝": "=", "＋": "+", "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,",
@@ -92,7 +94,6 @@ _CHARACTERS |= dict(zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛ�
     r"\alpha \beta \gamma \delta \epsilon \zeta \eta \theta \iota \kappa \lambda \mu \nu \xi \pi \rho \sigma \tau "
     r"\upsilon \phi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Xi \Pi \Sigma \Phi \Psi \Omega \phi"
 ).replace(" ", " |").split("|"), strict=True))  # fmt: skip
-_CHARACTERS["µ"] = r"\mu "
 _CHARACTERS |= {chr(0xFF10 + digit): str(digit) for digit in range(10)}
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋ₙ", "0123456789+-n", strict=True))
@@ -105,7 +106,9 @@ _CHARACTERS |= {sign: rf"\frac{{{top}}}{{{bottom}}}" for sign, (top, bottom) in 
 _TABLE = str.maketrans(_CHARACTERS)
 
 
-_PRICE = re.compile(r"([€£¥])\s*(\d[\d.,]*(?<![.,]))")
+# The micro sign before a unit stays, to tell it from the variable that the Greek letter is.
+_MICRO = re.compile(r"µ(?!(?:[gslmACFHJKLMNTVW]|Hz|Pa|mol|eV|sec|rad)(?![A-Za-z]))")
+_PRICE = re.compile(r"([€£¥₹])\s*(\d[\d.,]*(?<![.,]))")
 
 
 def to_latex(text: str) -> str:
@@ -114,7 +117,7 @@ def to_latex(text: str) -> str:
         return text
     text = _scripts(_scripts(text, _RAISED, "^"), _LOWERED, "_")
     text = _PRICE.sub(r"\2\1", text)
-    return text.translate(_TABLE)
+    return _MICRO.sub(r"\\mu ", text).translate(_TABLE)
 
 
 def _scripts(text: str, signs: dict[str, str], mark: str) -> str:
