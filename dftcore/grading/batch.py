@@ -100,7 +100,8 @@ def check_batch(
 ) -> list[Explanation]:
     """One Explanation for every (gold, prediction), in order.
 
-    ``workers`` processes (default: one for each core) each answer one item at a time within ``timeout`` seconds and
+    ``workers`` processes (default: one for each core that this one may use) each answer one item at a time within
+    ``timeout`` seconds and
     ``memory_mb`` of address space. ``command`` replaces the grading process by another that keeps its protocol.
     Raises ValueError for limits that are not positive and RuntimeError when the processes do not start.
     """
@@ -108,7 +109,7 @@ def check_batch(
         raise ValueError("workers, timeout and memory_mb must be positive")
     chosen = asdict(policy_named(policy))
     items = list(pairs)
-    count = min(workers or os.cpu_count() or 1, len(items))
+    count = min(workers or _cores(), len(items))
     start = command or (sys.executable, "-m", "dftcore.grading.worker", str(memory_mb), str(timeout))
     waiting: SimpleQueue[int] = SimpleQueue()
     for index in range(len(items)):
@@ -150,6 +151,12 @@ def check_batch(
                     worker.process.kill()
                 raise
     return [result or Explanation(False, "stopped", "", "", "died") for result in results]
+
+
+def _cores() -> int:
+    """How many cores this process may use, which a scheduler can make fewer than the machine has."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _next(waiting: SimpleQueue[int]) -> int | None:

@@ -32,7 +32,9 @@ def limit_memory(megabytes: int) -> None:
         import resource
     except ImportError:
         return
-    resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+    wanted, (_, most) = megabytes << 20, resource.getrlimit(resource.RLIMIT_AS)
+    allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)  # a limit set outside can only go down
+    resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
 
 
 def limit_item(seconds: float) -> None:
@@ -43,7 +45,8 @@ def limit_item(seconds: float) -> None:
         return
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + seconds) + 1, most))
+    wanted = math.ceil(used + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
 
 
 def serve(judge: Callable[[str, str, Policy], Explanation] = explain, seconds: float = 5.0) -> None:

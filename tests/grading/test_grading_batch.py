@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dftcore.grading import check_batch
+from dftcore.grading import batch, check_batch
 
 # A grading process with faults on request; the rest of it is the real one.
 FAULTY = """
@@ -103,7 +103,7 @@ def test_one_item_has_limited_processor_time_even_without_a_caller():
 def test_interrupts_end_the_batch_at_once(tmp_path):
     program = f"""
 import signal
-from dftcore.grading import check_batch
+from dftcore.grading import batch, check_batch
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it from birth
 check_batch([("1", "hang")] * 50, workers=2, timeout=60, command={COMMAND!r})
 """
@@ -120,3 +120,28 @@ def test_any_thread_may_ask():
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda gold: check_batch([(gold, "2")], workers=1)[0].verdict, ["1", "2"]))
     assert found == [False, True]
+
+
+def test_a_limit_of_memory_set_outside_stays():
+    program = """
+import resource
+from dftcore.grading import batch, check_batch
+resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20))
+print(check_batch([("1", "1")], workers=1, memory_mb=1024)[0].verdict)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert run.stdout == "True\n", run.stderr
+
+
+def test_a_batch_starts_one_process_for_each_core_that_it_may_use(monkeypatch):
+    started = []
+
+    class Counted(batch.Worker):
+        def __init__(self, command):
+            started.append(command)
+            super().__init__(command)
+
+    monkeypatch.setattr(batch, "Worker", Counted)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    assert [result.verdict for result in check_batch([("1", "1")] * 4)] == [True] * 4
+    assert len(started) == 1
