@@ -6,6 +6,8 @@ import threading
 import time
 
 import pytest
+from test_grading_different import DIFFERENT
+from test_grading_same import SAME
 
 from dftcore.grading import explain, extract_answer
 
@@ -175,25 +177,54 @@ def random_text(source):
     return "".join(source.choice(FRAGMENTS) + source.choice(("", "", " ")) for _ in range(source.randint(1, 14)))
 
 
-def fuzz(count, seed):
+ENTRIES = tuple(side for line in (SAME + DIFFERENT).splitlines() if "  ~~  " in line for side in line.split("  ~~  "))
+
+
+def mutated_text(source):
+    """An answer with up to four characters or slices dropped, doubled, swapped or replaced."""
+    text = source.choice(ENTRIES)
+    for _ in range(source.randint(1, 4)):
+        start = source.randint(0, len(text))
+        end = min(len(text), start + source.choice((1, 1, 1, 2, 5, 20)))
+        after = min(len(text), end + (end - start))
+        part, rest = text[start:end], text[end:]
+        text = text[:start] + source.choice(
+            (
+                rest,
+                part + part + rest,
+                text[end:after] + part + text[after:],
+                source.choice(FRAGMENTS) + rest,
+                part[::-1] + rest,
+            )
+        )
+    return text
+
+
+def fuzz(count, seed, make):
     source = random.Random(seed)
     for _ in range(count):
-        left, right = random_text(source), random_text(source)
+        left, right = make(source), make(source)
         start = time.process_time()
         found = explain(left, right)
-        assert time.process_time() - start < CAP, (left, right)
+        judged = time.process_time()
+        extracted = extract_answer(left), extract_answer(right)
+        end = time.process_time()
+        assert judged - start < CAP, (left, right)
+        assert end - judged < CAP, (left, right)
         assert found.status != "error", (left, right, found)
         assert explain(right, left).verdict == found.verdict, (left, right)
         own = explain(left, left)
         assert own.verdict or own.rule in ("no answer", "not finite"), (left, own)
-        assert isinstance(extract_answer(left), str | None)
+        assert all(isinstance(text, str | None) for text in extracted)
 
 
-def test_random_texts_raise_nothing():
-    fuzz(1_500, seed=1)
+@pytest.mark.parametrize("make", [random_text, mutated_text])
+def test_random_texts_raise_nothing(make):
+    fuzz(1_500, 1, make)
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("make", [random_text, mutated_text])
 @pytest.mark.parametrize("seed", range(10))
-def test_random_texts_raise_nothing_in_the_long_run(seed):
-    fuzz(10_000, seed=100 + seed)
+def test_random_texts_raise_nothing_in_the_long_run(seed, make):
+    fuzz(10_000, 100 + seed, make)
