@@ -12,7 +12,9 @@ _REVERSING = re.compile(
     r"(?:\b(?:not|never|cannot|negative|minus|neither|nor|except|(?:anything|everything|all) but"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower|other) than|exceeds?|exceeding"
     r"|plus|times|divided by|multiplied by|twice|thrice|double|triple|(?:half|third|quarter|thirds|quarters) of"
+    r"|(?:sine?|cos(?:ine)?|tan(?:gent)?|log(?:arithm)?|ln|factorial|absolute value) of|power(?: of)?|for every"
     r"|(?:multiples?|divisors?|factors?|powers?|squares?|cubes?|square root|cube root|root|reciprocal|inverse) of"
+    r"|\d less|(?:\d|\b[a-z]) to the"
     r"|divides|(?:in|to|\d+) base|(?:(?:co)?prime|proportional|close|closer|next|prior|tends?) to"
     r"|(?:slightly|just|a (?:bit|little)) (?:below|under|over|above)"
     r"|(?:is|are|be|any|all|every|numbers?|integers?) up to"
@@ -27,7 +29,9 @@ _DENYING = re.compile(
     r"[\s$\\)\]}*]*(?:,?\s*(?:but|which|although|though)\s+)?(?:(?:that|this|it)\s+)?"
     r"(?:(?:is|are|was|were|does|do|did|will|would|can|could)(?:n't|\s+not|\s+never|not)\b"
     r"|(?:is|are|was|were)\s+(?:wrong|incorrect|false|impossible|excluded|rejected|too\s)|cannot\b|can't\b|won't\b"
-    r"|fails?\b|(?:squared|cubed|factorial|(?:plus|minus|times)\s[a-z]|and (?:a |an |one )?half"
+    r"|fails?\b|\?\s*$|(?:that|this|it)'s\s+(?:not|wrong|incorrect|false|impossible)\b"
+    r"|(?:less|more|fewer|greater) than [a-z]\b"
+    r"|(?:squared|cubed|factorial|(?:plus|minus|times)\s[a-z]|and (?:a |an |one )?half"
     r"|and (?:a|one|two|three) (?:thirds?|quarters?|fourths?)"
     r"|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths"
     r"|or (?:more|less|fewer|greater|higher|lower))\b)",
@@ -42,7 +46,10 @@ _DOUBTED = re.compile(
     r"(?:\s+(?:that|it|it's|is|be|to|the|answer|value|result|there|are|an?))*[\s$\\(\[{*]*$",
     re.IGNORECASE,
 )
-_HEDGED = re.compile(r"\d[)}$%]*\s*([A-Za-z]*)[\s,]*(?:and/)?\bor\s*$")
+_SMALL = "one|two|three|four|five|six|seven|eight|nine|ten"
+_HEDGED = re.compile(
+    rf"(?:\d|\b(?:{_SMALL})\b)[)}}$%]*\s*([A-Za-z]*)[\s,]*\b(?:(?:and/)?(or)|to|(?:or\s)?(maybe|perhaps|possibly))\s*$"
+)
 _GUESS = r"\b(?:maybe|perhaps|possibly|(?:could|might|may)\s(?:also\s)?be)\s+(?:it's\s|it\sis\s)?"
 _GUESSED = re.compile(rf"{_GUESS}[-$\\(]*\d.*{_GUESS}[$\\(]*$", re.IGNORECASE | re.DOTALL)
 _NEXT_WORD = re.compile(r"[\s$\\)\]}*]*([A-Za-z]*)")
@@ -67,15 +74,18 @@ def is_changed(text: str, start: int, end: int) -> bool:
         return True
     if _BOUND.search(before):
         return _OBLIGED.search(before) is None
-    if "be" in before and _GUESSED.search(before):
-        return True
-    return "or" in before and _is_hedged(before, after)
+    return _GUESSED.search(before) is not None or _is_hedged(before, after)
 
 
 def _is_hedged(before: str, after: str) -> bool:
-    """Whether another value comes before an "or": ``3 or 5``, ``3 cm or 5 cm``, but not ``240 minutes or 4 hours``."""
-    other, unit = _HEDGED.search(before), _NEXT_WORD.match(after)
-    return other is not None and (not other[1] or unit is None or unit[1] in ("", other[1]))
+    """Whether another value comes before an "or" or a "to": ``3 or 5``, ``3 cm or 5 cm``, ``3 cm to 5 cm``, but not
+    ``240 minutes or 4 hours``."""
+    other, word = _HEDGED.search(before), _NEXT_WORD.match(after)
+    if other is None or word is None:
+        return False
+    if word[1] and word[1] == other[1]:
+        return True
+    return (other[2] or other[3]) is not None and (not other[1] or not word[1])
 
 
 def judgement(text: str) -> str | None:

@@ -67,13 +67,14 @@ _NEXT_WORD = re.compile(r"\s+[A-Za-z]+\b")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?:'[a-z]+)?")
 _INVISIBLE = re.compile(r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|operatorname|begin|end)\s*\{[^{}]*\}")
 _LABELS = words(
-    "answer answers solution solutions result value is are equals so thus therefore hence final get have find obtain"
+    "answer answers solution solutions result value is are equals so thus therefore hence then final get have find "
+    "obtain implies"
 )
 # Somebody says it: "I think 4", "that's 4".
 _SPOKEN = re.compile(r"\bI\s+(?!and\b|or\b)[a-z]|\b(?:I|[A-Za-z]{2,})['’](?:s|m|t|d|ll|ve|re)\b")
 _QED = words(r"\blacksquare \square \Box \qed \QED")
 _REMARK = re.compile(
-    r"\s*\((?:since|because|as|or about|or approximately|about|approximately|approx|where|when|if|for|i\.e(?=\.)"
+    r"(?<!\s)\s*\((?:since|because|as|or about|or approximately|about|approximately|approx|where|when|if|for|i\.e(?=\.)"
     r"|not(?= [$\\]*-?\d))\b[^()]{0,200}\)"
 )
 _ALTERNATIVE = re.compile(r"(?<!\s)\s*\(or\s+([^()]{1,200})\)")
@@ -141,7 +142,7 @@ def _find(text: str, last_number: bool) -> Found:
         return Found(text.strip(), "text")
     if verdict := judgement(text):
         return Found(verdict, "judgement")
-    tail = _ROUNDED.sub("", tail)
+    tail = _ROUNDED.sub("", _without_remarks(tail))
     value = _last_number(tail) if last_number else _last_clause(tail) or _last_value(tail)
     if (stated := value or found) is not None:
         return stated

@@ -32,7 +32,7 @@ _OPERANDS = frozenset({"number", "letter", "command", "closing", "after"})
 # Operators that a dash, an emphasis or a colon of the text may look like, unless the blanks on both sides agree.
 _AMBIGUOUS = frozenset("-−–*:") | {"**"}
 # Between two numbers these make another value: "3 out of 4", "3 to 4".
-_JOINING_WORDS = words("over by of to in choose")
+_JOINING_WORDS = words("over by of to in choose per vs versus")
 _JOINING_AFTER = re.compile(r"\s+(?:over|out\s+of|to|choose)\s+(?=\d)")
 # Words that no quantity is called by, as in "price * 4".
 _NO_NAMES = words("is are was were be get gets gives equals to of and or so than by at")
@@ -40,6 +40,7 @@ _PLUS_MINUS = frozenset({"±", "+/-", "+/−"})
 _BARE = frozenset(FUNCTIONS) - NEEDS_BRACKET - words("sec floor ceil ceiling factorial exp binomial cis")
 _COMMANDS = GREEK | frozenset(FUNCTIONS) | frozenset(CONSTANTS) | words("frac dfrac tfrac binom") | {""}  # of √
 _CONDITIONS = words("if when since because given as for with where whenever suppose")
+_REJECTING = words("reject discard exclude ignore rejecting discarding excluding ignoring")
 # After the x of "4x as many", which says how many times.
 _MULTIPLYING = re.compile(r"\s+(?:as|more|the|larger|bigger|faster|longer|greater|higher|taller|older|his|her|their)\b")
 _SUFFIXES = words("st nd rd th am pm hrs mins secs pcs pts")
@@ -119,6 +120,12 @@ class _Left:
                 return at
         return place
 
+    def _negates(self, at: int) -> bool:
+        """Whether a sign apart from its number belongs to it: ``it is - 4``."""
+        before, gap = self._before(at)
+        copula = self._kind(before) == "equals" or (before >= 0 and self.tokens[before].text in ("is", "are", "equals"))
+        return self.tokens[at].text in ("-", "−") and gap and copula
+
     def _enclosing(self, place: int) -> int | None:
         """The bracket that is open around a sign: ``C(7, 4)``, ``(x, 4)``, ``P(X = 4)``; None for one between words."""
         depth = 0
@@ -149,7 +156,7 @@ class _Left:
                 operand = self._operand(at, gap)
                 if operand is None:
                     bound = (kind == "relation" and at > 0) or self.tokens[at].text in _PLUS_MINUS
-                    return at if bound else place
+                    return at if bound or self._negates(at) else place
                 place = operand
             else:
                 return place
@@ -174,7 +181,7 @@ class _Left:
         if sign in "+-−" and not gap and kind in ("operator", "opening"):
             return at  # the sign of an exponent or a factor
         if sign in _JOINING_WORDS or sign in "xX":
-            joined = kind == "number" or (kind == "after" and sign == "of") or (kind == "letter" and sign == "over")
+            joined = kind in ("number", "after") or (kind == "letter" and sign == "over")
             return self._glued(before) if joined else None
         if (sign in _AMBIGUOUS and not agrees) or (sign == ":" and not gap):
             return None
@@ -250,8 +257,9 @@ class _Left:
         if place is None:
             return False
         at, _ = self._before(place)
+        word = self.tokens[at].text.lower() if self._kind(at) == "word" else ""
         differ = other == len(self.tokens) or self.tokens[place].text != self.tokens[other].text
-        return differ and self._kind(at) == "word" and self.tokens[at].text.lower() in _CONDITIONS
+        return word in _REJECTING or (differ and word in _CONDITIONS)
 
 
 def _rightward(text: str, tokens: list[_Token], opened: int) -> int:
@@ -292,7 +300,9 @@ def _multiplies(name: str, gap: bool, after: str, rest: str) -> bool:
     if name in FUNCTIONS or name in GREEK or name in CONSTANTS:
         return not is_unit_word(name) and (name in CONSTANTS or name in GREEK or name in _BARE)
     if len(name) == 1 and gap:
-        return name.islower() and name != "a" and not is_unit_symbol(name) and after not in (".", "'", "’")
+        hyphened = after == "-" and rest[1:2].isalpha()  # "4 x-ray machines"
+        variable = name.islower() and name != "a" and not is_unit_symbol(name)
+        return variable and not hyphened and after not in (".", "'", "’")
     if len(name) == 1:
         return not is_unit_symbol(name) and not (name in "xX" and _MULTIPLYING.match(rest))
     return not gap and len(name) < 4 and name.lower() not in _SUFFIXES and not is_unit_word(name)

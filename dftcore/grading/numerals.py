@@ -21,7 +21,7 @@ _COMPOUND = (
 # One value of several numbers: a ratio or a time of day.
 _COLONS = r"(?<![\w.:^])\d+(?:\.\d+)?(?::\d+(?:\.\d+)?)+(?:\s*[ap]\.?m\b)?"
 _TOKEN = re.compile(rf"(?P<compound>{_COMPOUND})|{_COLONS}|{_NUMERAL}", re.IGNORECASE)
-_MEMBER = r"\s*[-+−]?(?:\d{1,20}(?:\.\d{1,20}|/\d{1,20})?|∞)\s*"
+_MEMBER = r"\s*[-+−]?(?:\d{1,20}(?:\.\d{1,20}|/\d{1,20})?|∞)(?:\\?%)?\s*"
 _POINT = rf"[\[(]{_MEMBER}(?:,{_MEMBER}){{1,20}}[\])]"
 _POINTS = re.compile(rf"(?<![\w\\)]){_POINT}(?:\s*(?:,|and|or|, and|, or)\s*{_POINT})*")
 # Only what such a word announces: "the values are 1, 2 and 4", "either 3 or 4", "two solutions: 3, 4".

@@ -39,7 +39,13 @@ x>4  ~~  So x > 4.
 (3, 4)  ~~  So the point is at x = 3, y = 4.
 5, -5  ~~  So we get x = 5 or x = -5.
 2, 4  ~~  So we find x = 2, 4 here
+0.3  ~~  The probability is 0.3 or 30%
+-4  ~~  it is - 4 in this case
 # words end an expression
+4  ~~  so he bought 4 x-ray machines
+4  ~~  We discard x = -5, and x = 4.
+4  ~~  so we need x = 4 (since x > 0)
+4  ~~  Then \[x = 4\]
 4  ~~  it costs $4
 4  ~~  So he has 4 apples
 4  ~~  so she has 4x as many
@@ -100,7 +106,14 @@ FRAGMENT = r"""
 4  ~~  It's half past 4
 4  ~~  It is price * 4 for them
 4  ~~  so the result is $3$ + $4$ here
+4  ~~  So it is 2 to the power of 4
+4  ~~  so it's 7 vs 4 in the end
+4  ~~  it equals 7 less 4
+4  ~~  the logarithm of 4
 # after the number
+4  ~~  it is 4 more than x
+4  ~~  It's tempting to say 4, but it's wrong
+4  ~~  is it 4?
 4  ~~  So the result is 4!
 4  ~~  So the result is 4i
 4  ~~  So the result is 4π
@@ -127,7 +140,12 @@ FRAGMENT = r"""
 4  ~~  so $x = 3$, $y = 4$ here
 4  ~~  so the factors: 1, 2, 4
 4  ~~  Options: 1 2 3 4
+4  ~~  So there are 2 (or 4)
+4  ~~  So there are 2, maybe 4
+4  ~~  so it's either two or 4
 # pairs
+4  ~~  so it's 2 hours to 4 hours
+4  ~~  so it's 2% to 4%
 4  ~~  The ratio is 3 to 4
 4  ~~  So the probability is 3 out of 4.
 4  ~~  So the range is 3 to 4.
