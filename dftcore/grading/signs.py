@@ -3,7 +3,7 @@
 The same signs are variables elsewhere: an angular velocity, a mass. They are units only where nothing but one number
 stands before them and nothing after; a prefix counts only when marked as text, since ``k\\Omega`` may be a product.
 
-Usage: ``spelled_units(r"5 \\Omega")`` is ``"5\\text{ ohm}"``.
+Usage: ``spelled_units(r"5 \\Omega")`` is ``"5 \\text{ ohm}"``.
 """
 
 from __future__ import annotations
