@@ -161,13 +161,14 @@ def _backward(
 
         narrow = error_budget > 0.0 and pays(hidden, weight)
         grads = _Gradients(states, vocabulary, lse.dtype, needed, routes.share, narrow)
-        gathered, logits = _Buffer(states.dtype, states.device), _Buffer(lse.dtype, states.device)
+        gathered = _Buffer(states.dtype, states.device)
+        widened, logits = (_Buffer(lse.dtype, states.device) for _ in range(2))
         for first, stop in slabs(routes.whole, slice_width(*states.shape) // BLOCK):
             columns = slice(first * BLOCK, min(stop * BLOCK, weight.shape[0]))
             grads.begin(columns)
             hit = ((target >= columns.start) & (target < columns.stop)).nonzero().squeeze(-1)
             out = logits.shaped(rows.shape[0], columns.stop - columns.start)
-            wide = states.to(lse.dtype)
+            wide = widened.of(states)
             z = transform.logits(wide, grads.block, grads.block_bias, out)
             grads.add_dense(wide, logit_gradient(z, slice(None), hit, target[hit] - columns.start))
         for columns, row, hit, column in blocks(routes.keep & ~routes.whole.to(target.device), target, weight.shape[0]):
@@ -175,10 +176,10 @@ def _backward(
                 continue
             grads.begin(columns)
             chosen = torch.index_select(states, 0, row, out=gathered.shaped(row.shape[0], states.shape[1]))
-            chosen = chosen.to(lse.dtype)
+            wide = widened.of(chosen)
             out = logits.shaped(row.shape[0], columns.stop - columns.start)
-            z = transform.logits(chosen, grads.block, grads.block_bias, out)
-            grads.add(row, chosen, logit_gradient(z, row, hit, column))
+            z = transform.logits(wide, grads.block, grads.block_bias, out)
+            grads.add(row, wide, logit_gradient(z, row, hit, column))
         grad_states, grad_weight, grad_bias = grads.finish()
         grad_hidden = hidden.new_zeros(hidden.shape if needed[0] else 0)
         if grad_states is not None:
@@ -232,6 +233,10 @@ class _Buffer:
             self.flat = self.flat.new_empty(rows * columns)
         return self.flat[: rows * columns].view(rows, columns)
 
+    def of(self, matrix: Tensor) -> Tensor:
+        """The matrix in this type: itself, or a copy that is good until the next."""
+        return matrix if matrix.dtype == self.flat.dtype else self.shaped(*matrix.shape).copy_(matrix)
+
 
 class _Gradients:
     """dH, dW and dbias of the n valid rows; each block of dW has one owner and is rounded once, dH is summed in fp32.
@@ -253,7 +258,7 @@ class _Gradients:
         self.grad_weight = weight.new_empty(weight.shape) if need_weight else None
         self.grad_bias = bias.new_empty(bias.shape) if bias is not None and need_bias else None
         self.product = _Buffer(hidden.dtype if narrow else dtype, hidden.device)
-        self.block_gradient = _Buffer(dtype, hidden.device)
+        self.part, self.block_gradient = (_Buffer(dtype, hidden.device) for _ in range(2))
         self.weight_sums = (
             weight.new_zeros(share.shape[1], weight.shape[1], dtype=dtype)
             if share is not None and need_hidden
@@ -278,7 +283,7 @@ class _Gradients:
         if self.hidden is not None and not self.narrow:
             self.hidden.addmm_(dz, self.block)
         elif self.hidden is not None:
-            self.hidden.add_(self._part(dz))
+            self.hidden.add_(self._product(dz))
         if self.grad_weight is not None:
             out = self.block_gradient.shaped(dz.shape[1], states.shape[1])
             self.vocabulary.put(self.grad_weight, self.columns, torch.mm(dz.T, states, out=out))
@@ -291,13 +296,13 @@ class _Gradients:
             self.vocabulary.put(self.grad_bias, self.columns, dz.sum(0) - self.share[:, index].sum())
         if self.hidden is not None and self.weight_sums is not None:
             self.weight_sums[index] = self.block.sum(0)
-            self.hidden.index_add_(0, row, self._part(dz).to(self.dtype))
+            self.hidden.index_add_(0, row, self.part.of(self._product(dz)))
         if self.grad_weight is not None and self.spread is not None:
             out = self.block_gradient.shaped(dz.shape[1], states.shape[1])
             torch.addmm(self.spread[index], dz.T, states, beta=-1.0, out=out)
             self.vocabulary.put(self.grad_weight, self.columns, out)
 
-    def _part(self, dz: Tensor) -> Tensor:
+    def _product(self, dz: Tensor) -> Tensor:
         """dz [m, columns] -> its part of dH [m, D], good until the next."""
         block = self.rows if self.narrow else self.block
         return torch.mm(dz.to(block.dtype), block, out=self.product.shaped(dz.shape[0], block.shape[1]))
