@@ -55,6 +55,29 @@ def check_writable(path: Path, option: str) -> None:
         raise UserError(f"{option}: {existing} cannot be written; check its permissions or choose another directory")
 
 
+@contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """No other process that asks for the same is let into `directory` meanwhile. Raises UserError where one is there.
+
+    On a file system without such locks everyone is let in.
+    """
+    import fcntl  # here, because not every system has it
+
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"--output: another process is at work in {directory}; wait for its end, or choose another directory"
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def sweep(directory: Path) -> None:
     """Remove what a killed process left half-written in `directory`."""
     for left in [*directory.glob(".*.tmp"), *directory.glob(".*.partial")]:

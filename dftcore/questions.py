@@ -35,6 +35,18 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where the questions of a benchmark lie: a file or directory, or a repository of the Hub."""
+
+    dataset: str
+    path: Path | None
+    repository: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path else f"Hub: {self.repository}"
+
+
+@dataclass(frozen=True)
 class _HubSet:
     """Where a named benchmark lies on the Hub, and its column names."""
 
@@ -55,19 +67,28 @@ NAMED: Mapping[str, _HubSet] = {
 }
 
 
-def load_questions(name: str, data_dir: Path | None, limit: int | None) -> list[Question]:
-    """The questions of a named benchmark (from <data_dir>/<name>/test.jsonl if there, else the Hub) or of a file."""
-    if name in NAMED:
-        local = data_dir / name / "test.jsonl" if data_dir else None
-        if local and local.is_file():
-            questions = _questions(find_source(str(local), option="--data-dir").rows(), name, "problem", "answer")
-        else:
-            questions = _from_hub(name, NAMED[name])
-    else:
+def source_of(name: str, data_dir: Path | None) -> Source:
+    """A named benchmark's <data_dir>/<name>/test.jsonl if it is there, else its place on the Hub; or a file's path."""
+    if name not in NAMED:
         if "/" not in name and not name.endswith((".jsonl", ".json", ".parquet")):
             raise UserError(f"--benchmarks: unknown benchmark {name!r}{nearest(name, NAMED)}")
-        path = Path(name)
-        questions = _questions(find_source(name, "test", "--benchmarks").rows(), path.stem, "problem", "answer")
+        return Source(Path(name).stem, Path(name))
+    if data_dir and not data_dir.is_dir():
+        raise UserError(f"--data-dir: {data_dir} is not a directory")
+    if data_dir and (local := data_dir / name / "test.jsonl").is_file():
+        return Source(name, local)
+    return Source(name, None, NAMED[name].repository)
+
+
+def load_questions(name: str, data_dir: Path | None, limit: int | None) -> list[Question]:
+    """The first `limit` questions of a named benchmark or of a file."""
+    source = source_of(name, data_dir)
+    if not source.path:
+        questions = _from_hub(name, NAMED[name])
+    elif name in NAMED:
+        questions = _questions(find_source(str(source.path), option="--data-dir").rows(), name, "problem", "answer")
+    else:
+        questions = _questions(find_source(name, "test", "--benchmarks").rows(), source.dataset, "problem", "answer")
     return questions[:limit]
 
 

@@ -9,7 +9,7 @@ import pytest
 from dftcore.evaluation.comparison import short_names
 
 
-def evaluation(directory, rates, *, dataset="test", gold="4", seed=0):
+def evaluation(directory, rates, *, dataset="test", gold="4", seed=0, missing=0, **options):
     """A directory with the graded samples of questions that are answered correctly with these chances, 8 of each."""
     rng = np.random.default_rng(seed)
     directory.mkdir(parents=True, exist_ok=True)
@@ -19,6 +19,8 @@ def evaluation(directory, rates, *, dataset="test", gold="4", seed=0):
                 correct = bool(rng.random() < rate)
                 row = {"dataset": dataset, "id": str(question), "sample": sample, "gold": gold, "correct": correct}
                 log.write(json.dumps(row) + "\n")
+    results = {"options": options, "benchmarks": {dataset: {"missing_samples": missing}}}
+    (directory / "results.json").write_text(json.dumps(results))
     return directory
 
 
@@ -92,6 +94,16 @@ def test_only_shared_questions_count(program, tmp_path):
     assert line.split("|")[-3:-1] == [" 20        ", " 10         "]
 
 
+def test_what_else_differs_is_said_beside_the_verdict(program, tmp_path):
+    evaluation(tmp_path / "a", [0.5] * 12, temperature=1.0, samples=8)
+    evaluation(tmp_path / "b", [0.5] * 12, temperature=0.6, samples=8, missing=3)
+    done = compare(program, tmp_path / "a", tmp_path / "b", output=tmp_path / "compared")
+    assert "The runs differ in --temperature: a 1.0, b 0.6." in done.out
+    assert "b lacks 3 samples of test." in done.out
+    assert "--samples" not in done.out
+    assert len(json.loads((tmp_path / "compared/comparison.json").read_text())["notes"]) == 2
+
+
 def test_names_tell_the_runs_apart(tmp_path):
     def named(*runs):
         return short_names([tmp_path / run for run in runs])
@@ -109,10 +121,14 @@ def test_names_tell_the_runs_apart(tmp_path):
         ("nothing", "holds no graded samples; give the --output of a finished evaluation"),
         ("golds", "a and golds have different answers to question 0 of test"),
         ("names", "a and names share no question"),
+        ("graded", "--compare: a is graded strict, graded qwen-compatible; grade one anew with --grade-only"),
+        ("unfinished", "holds no graded samples; give the --output of a finished evaluation"),
     ],
 )
 def test_runs_that_cannot_be_compared(program, tmp_path, second, line):
     evaluation(tmp_path / "a", [0.5] * 12)
     evaluation(tmp_path / "golds", [0.5] * 12, gold="5")
     evaluation(tmp_path / "names", [0.5] * 12, dataset="another")
+    evaluation(tmp_path / "graded", [0.5] * 12, grading_policy="qwen-compatible")
+    (evaluation(tmp_path / "unfinished", [0.5] * 12) / "results.json").unlink()
     assert line in compare(program, tmp_path / "a", *([tmp_path / second] if second else [])).refusal

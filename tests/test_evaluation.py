@@ -12,9 +12,12 @@ import pytest
 import torch
 from support import ROOT, torchrun
 
+from dftcore.errors import UserError
 from dftcore.evaluation.summary import is_repetitive, summarise
 from dftcore.evaluation.votes import ballots
-from dftcore.files import read_log
+from dftcore.files import alone_in, read_log
+from dftcore.grading import check
+from dftcore.questions import NAMED, load_questions
 
 QUICK = {"dtype": "float32", "samples": 2, "max_new_tokens": 12, "sampling_batch_size": 4, "prompt": "problem"}
 
@@ -166,6 +169,82 @@ def test_an_unfinished_evaluation_says_how_much_is_missing(unbroken, program, ti
     found = json.loads((tmp_path / "run/results.json").read_text())
     assert found["benchmarks"]["test"]["missing_samples"] == 17
     assert found["label_statistics"]["tokens"] > 0, "measured before, not lost"
+
+
+def test_a_benchmark_without_a_sample_is_named(unbroken, program, tiny_model, problems, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    shutil.copy(problems / "test.jsonl", tmp_path / "more.jsonl")
+    both = f"{problems / 'test.jsonl'},{tmp_path / 'more.jsonl'}"
+    done = program(
+        "evaluate.py", "--grade-only", **evaluate_options(tiny_model, problems, tmp_path / "run", benchmarks=both)
+    )
+    assert done.status == 0, done.err
+    assert "No sample yet: more." in done.out
+
+
+def test_no_verdict_of_an_earlier_grading_is_left(unbroken, program, tiny_model, problems, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    options = evaluate_options(tiny_model, problems, tmp_path / "run", samples=1)
+    assert program("evaluate.py", "--grade-only", **options).status == 0
+    graded = [record for record in read_log(tmp_path / "run/samples.jsonl") if "correct" in record]
+    assert len(graded) == 12
+    assert {record["sample"] for record in graded} == {0}
+
+
+def test_grading_takes_the_policy_and_the_report_tells_it(unbroken, program, tiny_model, problems, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    records = read_log(tmp_path / "run/samples.jsonl")
+    answers = {row["id"]: row["answer"] for row in read_log(problems / "test.jsonl")}
+    for record in records:  # right within 1e-4, as that grader judges, and no decimal of the answer
+        record["completion"] = f"\\boxed{{{answers[record['id']]}.00001}}"
+    (tmp_path / "run/samples.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    rates = {}
+    for policy in ("strict", "qwen-compatible"):
+        options = evaluate_options(tiny_model, problems, tmp_path / "run", grading_policy=policy)
+        done = program("evaluate.py", "--grade-only", **options)
+        assert ("Graded qwen-compatible" in done.out) == (policy != "strict")
+        rates[policy] = json.loads((tmp_path / "run/results.json").read_text())["benchmarks"]["test"]["value"]
+    assert rates == {"strict": 0.0, "qwen-compatible": 1.0}
+
+
+def test_results_tell_where_the_questions_come_from(unbroken, problems):
+    found = json.loads((unbroken / "results.json").read_text())["questions"]["test"]
+    assert (found["source"], found["questions"]) == (str(problems / "test.jsonl"), 12)
+    assert len(found["digest"]) == 16
+
+
+def test_two_processes_are_never_at_work_in_one_directory(unbroken, program, tiny_model, problems, tmp_path):
+    """Else the end of one would remove the log that the other writes."""
+    shutil.copytree(unbroken, tmp_path / "run")
+    options = evaluate_options(tiny_model, problems, tmp_path / "run")
+    with alone_in(tmp_path / "run"):
+        for words in ((), ("--grade-only",)):
+            assert "--output: another process is at work in" in program("evaluate.py", *words, **options).refusal
+    assert program("evaluate.py", "--grade-only", **options).status == 0
+
+
+HUB_ROWS = {
+    "math500": {"problem": "1+1?", "solution": "It is 2.", "answer": "2", "unique_id": "test/algebra/1.json"},
+    "minerva_math": {"question": "1+1?", "answer": "2"},
+    "olympiadbench": {"id": 7, "question": "1+1?", "final_answer": ["2"], "solution": ["It is", "2."]},
+    "aime24": {"id": 60, "problem": "1+1?", "solution": "It is 2.", "answer": "2"},
+    "amc23": {"id": 0, "question": "1+1?", "answer": 2.0},
+    "gsm8k": {"question": "1+1?", "answer": "It is 2.\n#### 2"},
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_benchmark_of_the_hub_is_read_by_its_columns(name, monkeypatch):
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: [HUB_ROWS[name]])
+    (question,) = load_questions(name, None, None)
+    assert (question.dataset, question.problem) == (name, "1+1?")
+    assert check(question.answer, "2")
+    assert "####" not in question.answer
+
+
+def test_a_directory_of_benchmarks_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"--data-dir: .* is not a directory"):
+        load_questions("gsm8k", tmp_path / "typo", None)
 
 
 def test_samples_of_other_settings_are_never_mixed(unbroken, program, tiny_model, problems):

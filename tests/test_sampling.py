@@ -13,7 +13,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from support import assert_drawn_from, chi_square, make_tokenizer
+from support import assert_drawn_from, chi_square, make_model, make_tokenizer
 
 from dftcore.data import chat
 from dftcore.errors import UserError
@@ -29,8 +29,8 @@ from dftcore.sampling import (
     vllm,
 )
 from dftcore.sampling.huggingface import _Draw
-from dftcore.sampling.interface import generation
-from dftcore.sampling.prompts import PROMPTS, load_tokenizer_and_prompt
+from dftcore.sampling.interface import generation, has_ended
+from dftcore.sampling.prompts import PROMPTS, load_tokenizer_and_prompt, stop_rule
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 REQUESTS = [
@@ -139,6 +139,24 @@ def test_a_stop_string_ends_generation(tiny_model, backend):
     assert found.completion == free[0].completion[: free[0].completion.index(stop.strings[0])]
     assert found.finish == "stop"
     assert found.tokens < free[0].tokens
+
+
+@pytest.mark.parametrize("backend", ["hf", "continuous"])
+def test_prompt_and_completion_share_the_models_context(tmp_path, backend):
+    """As in vLLM: the completion ends where the context does, and a prompt that fills it gets none."""
+    directory = make_model(tmp_path)
+    config = json.loads((directory / "config.json").read_text())
+    tokenizer = chat.load_tokenizer(str(directory))
+    lengths = [len(tokenizer(request.prompt, add_special_tokens=False)["input_ids"]) for request in REQUESTS]
+    context = max(lengths)
+    assert len(set(lengths)) == 3
+    free = sampler(directory, backend, temperature=0.0, max_new_tokens=12).sample(REQUESTS)
+    (directory / "config.json").write_text(json.dumps({**config, "max_position_embeddings": context}))
+    found = sampler(directory, backend, temperature=0.0, max_new_tokens=12).sample(REQUESTS)
+    for length, cut, whole in zip(lengths, found, free, strict=True):
+        assert cut.tokens == min(whole.tokens, max(0, context - length))
+        assert whole.completion.startswith(cut.completion)
+        assert cut.finish == ("length" if cut.tokens < whole.tokens else whole.finish)
 
 
 def test_continuous_batching_agrees_with_generate_when_nothing_is_drawn(tiny_model):
@@ -329,6 +347,20 @@ def test_auto_asks_as_suits_the_family(tmp_path, template, specials, model_type,
     assert chat.render(tokenizer, prompt.messages("1+1?"), prompt=True) == rendered
     tokenizer.save_pretrained(tmp_path)  # as training leaves it: the plain template is the tokenizer's own now
     assert load_tokenizer_and_prompt(directory, None, "auto")[1] == prompt
+
+
+def test_a_turn_that_begins_with_a_special_token_ends_the_completion(tmp_path):
+    """Completions are read without special tokens, so this one could not be found in the text."""
+    directory = directory_of(tmp_path, None, HEADS, "llama")
+    tokenizer, prompt = load_tokenizer_and_prompt(directory, None, "auto")
+    rule = stop_rule(tokenizer, directory, prompt)
+    assert rule.strings == ()
+    tokens = tokenizer("12.<|start_header_id|>user<|end_header_id|>\n\n\\boxed{7}", add_special_tokens=False)[
+        "input_ids"
+    ]
+    found = generation(tokenizer, tokens, rule)
+    assert (found.completion, found.finish) == ("12.", "stop")
+    assert has_ended(tokenizer, tokens, rule)
 
 
 def test_a_named_prompt_brings_its_template_and_a_chat_prompt_needs_one(tmp_path):

@@ -15,15 +15,30 @@ from typing import Any
 from dftcore import plots
 from dftcore.errors import UserError
 from dftcore.evaluation import pictures
-from dftcore.files import check_writable, read_log, write_json, write_text
+from dftcore.files import check_writable, read_json, read_log, write_json, write_text
 from dftcore.options import option
 from dftcore.statistics import Estimate, average_accuracy, bootstrap_mean
 from dftcore.tables import markdown_table, score
 
 FEWEST = 10  # questions; a bootstrap of fewer says nothing of how far they vary
 
+# Options of an evaluation that a reader must know of where they differ.
+_TOLD = ("samples", "temperature", "top_p", "max_new_tokens", "prompt", "chat_template", "dtype", "backend")
+
 # benchmark -> question -> correctness of its samples
 Verdicts = dict[str, dict[str, list[bool]]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation: its verdicts, the gold of each (benchmark, question), and what results.json says."""
+
+    verdicts: Verdicts
+    golds: dict[tuple[str, str], str]
+    results: dict[str, Any]
+
+    def setting(self, name: str) -> Any:
+        return self.results.get("options", {}).get(name)
 
 
 @dataclass(frozen=True)
@@ -46,16 +61,16 @@ def compare(options: ComparisonOptions) -> str:
     if options.output:
         check_writable(options.output, "--output")
     names = short_names(options.compare)
-    found, pairs = differences(
-        dict(zip(names, options.compare, strict=True)), combinations(names, 2), options.seed, options.resamples
-    )
+    runs = {name: read_evaluation(run) for name, run in zip(names, options.compare, strict=True)}
+    pairs = differences(runs, combinations(names, 2), options.seed, options.resamples)
     verdicts = [verdict(pair) for pair in pairs if pair["benchmark"] == pair["overall"]]
-    note = "\n\nEach verdict stands for itself: with many pairs one in twenty errs." if len(names) > 2 else ""
-    text = f"{_accuracies(found)}\n\n{_differences(pairs)}\n\n" + "\n".join(f"- {line}" for line in verdicts) + note
+    notes = _notes(runs)
+    told = "\n\n".join(("\n".join(f"- {line}" for line in verdicts), *notes))
+    text = f"{_accuracies(runs)}\n\n{_differences(pairs)}\n\n{told}"
     if options.output:
-        runs = dict(zip(names, map(str, options.compare), strict=True))
-        record = {"runs": runs, "resamples": options.resamples, "seed": options.seed, "pairs": pairs}
-        write_json(options.output / "comparison.json", {**record, "verdicts": verdicts})
+        places = dict(zip(names, map(str, options.compare), strict=True))
+        record = {"runs": places, "resamples": options.resamples, "seed": options.seed, "pairs": pairs}
+        write_json(options.output / "comparison.json", {**record, "verdicts": verdicts, "notes": notes})
         write_text(options.output / "comparison.md", text + "\n")
         if plots.available():
             rows = [{**pair, "label": f"{pair['first']} - {pair['second']}, {pair['benchmark']}"} for pair in pairs]
@@ -64,12 +79,13 @@ def compare(options: ComparisonOptions) -> str:
 
 
 def differences(
-    runs: Mapping[str, Path], pairs: Iterable[tuple[str, str]], seed: int = 0, resamples: int = 10_000
-) -> tuple[dict[str, Verdicts], list[dict[str, Any]]]:
-    """The verdicts of each named evaluation, and the first minus the second of each pair: a row a benchmark."""
-    read = {name: _read(run) for name, run in runs.items()}
-    found, golds = {name: both[0] for name, both in read.items()}, {name: both[1] for name, both in read.items()}
-    return found, [row for a, b in pairs for row in _pair(a, b, found, golds, seed, resamples)]
+    runs: Mapping[str, Evaluation], pairs: Iterable[tuple[str, str]], seed: int = 0, resamples: int = 10_000
+) -> list[dict[str, Any]]:
+    """The first minus the second of each pair of named evaluations: a row a benchmark, their average last.
+
+    Raises UserError for evaluations without a shared question, of different answers, or graded by different rules.
+    """
+    return [row for a, b in pairs for row in _pair(a, b, runs[a], runs[b], seed, resamples)]
 
 
 def verdict(pair: Mapping[str, Any]) -> str:
@@ -98,38 +114,52 @@ def short_names(runs: Sequence[Path]) -> list[str]:
     return ["/".join(part) for part in parts]
 
 
-def _read(run: Path) -> tuple[Verdicts, dict[tuple[str, str], str]]:
-    """The verdicts of a run's samples, and the gold of each question."""
+def read_evaluation(run: Path) -> Evaluation:
+    """What an evaluation wrote into its --output. Raises UserError where it has not come to its end."""
     records = [record for record in read_log(run / "samples.jsonl") if "correct" in record]
-    if not records:
+    if not records or not (run / "results.json").is_file():
         raise UserError(f"--compare: {run} holds no graded samples; give the --output of a finished evaluation")
     verdicts: Verdicts = defaultdict(lambda: defaultdict(list))
     for record in records:
         verdicts[record["dataset"]][record["id"]].append(record["correct"])
-    return verdicts, {(record["dataset"], record["id"]): record.get("gold", "") for record in records}
+    golds = {(record["dataset"], record["id"]): record.get("gold", "") for record in records}
+    return Evaluation(verdicts, golds, read_json(run / "results.json"))
 
 
-def _pair(
-    a: str,
-    b: str,
-    found: Mapping[str, Verdicts],
-    golds: Mapping[str, Mapping[tuple[str, str], str]],
-    seed: int,
-    resamples: int,
-) -> list[dict[str, Any]]:
+def _notes(runs: Mapping[str, Evaluation]) -> list[str]:
+    """What a reader of the verdicts must know beside them."""
+    notes = []
+    for name in _TOLD:
+        values = {run: evaluation.setting(name) for run, evaluation in runs.items()}
+        if len(set(map(str, values.values()))) > 1:
+            told = ", ".join(f"{run} {value}" for run, value in values.items())
+            notes.append(f"The runs differ in --{name.replace('_', '-')}: {told}.")
+    for run, evaluation in runs.items():
+        found = evaluation.results.get("benchmarks", {})
+        missing = {name: figures["missing_samples"] for name, figures in found.items() if figures["missing_samples"]}
+        if missing:
+            notes.append(f"{run} lacks {', '.join(f'{count} samples of {name}' for name, count in missing.items())}.")
+    if len(runs) > 2:
+        notes.append("Each verdict stands for itself: with many pairs one in twenty errs.")
+    return notes
+
+
+def _pair(a: str, b: str, first: Evaluation, second: Evaluation, seed: int, resamples: int) -> list[dict[str, Any]]:
     """The difference of two runs on each benchmark that both have, and averaged over those when there are several."""
+    policies = [evaluation.setting("grading_policy") or "strict" for evaluation in (first, second)]
+    if policies[0] != policies[1]:
+        raise UserError(f"--compare: {a} is graded {policies[0]}, {b} {policies[1]}; grade one anew with --grade-only")
     differences: dict[str, list[float]] = {}
     left_out: dict[str, int] = {}
-    for name in found[a]:
-        if name not in found[b]:
-            continue
-        shared = sorted(set(found[a][name]) & set(found[b][name]))
-        other = [question for question in shared if golds[a][name, question] != golds[b][name, question]]
+    for name, questions in first.verdicts.items():
+        others = second.verdicts.get(name, {})
+        shared = sorted(set(questions) & set(others))
+        other = [question for question in shared if first.golds[name, question] != second.golds[name, question]]
         if other:
             raise UserError(f"--compare: {a} and {b} have different answers to question {other[0]} of {name}")
-        left_out[name] = len(set(found[a][name]) ^ set(found[b][name]))
         if shared:
-            differences[name] = [_share(found[a][name][q]) - _share(found[b][name][q]) for q in shared]
+            differences[name] = [_share(questions[q]) - _share(others[q]) for q in shared]
+            left_out[name] = len(set(questions) ^ set(others))
     if not differences:
         raise UserError(f"--compare: {a} and {b} share no question; evaluate both on the same benchmarks")
     groups = {name: [values] for name, values in differences.items()}
@@ -150,10 +180,11 @@ def _share(correct: Sequence[bool]) -> float:
     return sum(correct) / len(correct)
 
 
-def _accuracies(found: Mapping[str, Verdicts]) -> str:
-    benchmarks = list(dict.fromkeys(name for verdicts in found.values() for name in verdicts))
+def _accuracies(runs: Mapping[str, Evaluation]) -> str:
+    benchmarks = list(dict.fromkeys(name for evaluation in runs.values() for name in evaluation.verdicts))
     rows = [["run", *benchmarks]]
-    for run, verdicts in found.items():
+    for run, evaluation in runs.items():
+        verdicts = evaluation.verdicts
         cells = []
         for name in benchmarks:
             accuracy = average_accuracy(list(verdicts[name].values())) if name in verdicts else None

@@ -20,8 +20,19 @@ def write_report(output: Path, results: dict[str, Any]) -> None:
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Accuracy, then how the samples ended, a row for each benchmark."""
-    return f"{_accuracy(results)}\n\n{_samples(results)}"
+    """Accuracy, then how the samples ended, a row for each benchmark; then what a reader must know beside them."""
+    return "\n\n".join((_accuracy(results), _samples(results), *_notes(results)))
+
+
+def _notes(results: dict[str, Any]) -> list[str]:
+    notes = []
+    if results["not_sampled"]:
+        notes.append(f"No sample yet: {', '.join(results['not_sampled'])}.")
+    if (policy := results["options"]["grading_policy"]) != "strict":
+        notes.append(f"Graded {policy}: to compare with figures of that grader only.")
+    if not plots.available():
+        notes.append("No picture: matplotlib is not installed (pip install -e '.[demo]').")
+    return notes
 
 
 def _accuracy(results: dict[str, Any]) -> str:

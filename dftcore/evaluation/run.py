@@ -7,6 +7,8 @@ results.md       its tables           results.png    the same as a picture, wher
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +22,10 @@ from dftcore.errors import UserError
 from dftcore.evaluation.options import BenchmarkOptions, EvaluateOptions
 from dftcore.evaluation.report import write_report
 from dftcore.evaluation.summary import summarise
-from dftcore.files import check_writable, read_json, write_json_lines
+from dftcore.files import alone_in, check_writable, read_json, write_json_lines
 from dftcore.grading import check_batch, locate_answer
 from dftcore.options import flatten
-from dftcore.questions import Question, load_questions
+from dftcore.questions import Question, load_questions, source_of
 from dftcore.sampling import (
     PATIENCE,
     SampledModelOptions,
@@ -35,6 +37,8 @@ from dftcore.sampling import (
 from dftcore.sampling.huggingface import load_model
 from dftcore.sampling.prompts import load_tokenizer_and_prompt
 from dftcore.scoring import label_statistics
+
+GRADED = ("gold", "extracted", "found_by", "correct", "check_status")  # what `grade` puts into a sample's record
 
 
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
@@ -60,7 +64,18 @@ def load_benchmarks(options: BenchmarkOptions) -> list[Question]:
 
 
 def evaluate_on(world: World, options: EvaluateOptions, questions: Sequence[Question]) -> dict[str, Any]:
-    """`evaluate` within a process group; every rank calls it."""
+    """`evaluate` within a process group; every rank calls it. Raises UserError while another is at work in --output."""
+    if not world.is_first:
+        return _sample_and_grade(world, options, questions)
+    output = options.report.output
+    if options.report.grade_only and not (output / "config.yaml").is_file():
+        raise UserError(f"--output: {output} holds no samples; run without --grade-only first")
+    output.mkdir(parents=True, exist_ok=True)
+    with alone_in(output):
+        return _sample_and_grade(world, options, questions)
+
+
+def _sample_and_grade(world: World, options: EvaluateOptions, questions: Sequence[Question]) -> dict[str, Any]:
     statistics: dict[str, Any] = {}
     if not options.report.grade_only:
         draw_samples(
@@ -103,10 +118,18 @@ def _grade_and_report(
     graded = [r for r in records if (r["dataset"], r["id"]) in answers and r["sample"] < wanted]
     if not graded:
         raise UserError(f"--benchmarks: none of the samples in {output} belongs to {options.benchmarks.benchmarks}")
-    grade(graded, [answers[record["dataset"], record["id"]] for record in graded])
+    policy = options.benchmarks.grading_policy
+    for record in records:  # no verdict of an earlier grading is left beside those of this one
+        for name in GRADED:
+            record.pop(name, None)
+    grade(graded, [answers[record["dataset"], record["id"]] for record in graded], policy)
     write_json_lines(output / "samples.jsonl", records)
     expected = Counter({name: wanted * count for name, count in Counter(q.dataset for q in questions).items()})
-    results = {"options": flatten(options), **summarise(graded, expected, options.sampling.seed)}
+    results = {
+        "options": flatten(options),
+        **summarise(graded, expected, options.sampling.seed, policy),
+        "questions": _provenance(options.benchmarks, questions),
+    }
     statistics = statistics or _measured_before(output / "results.json")  # grading alone does not measure them anew
     if statistics:
         results["label_statistics"] = statistics
@@ -114,12 +137,24 @@ def _grade_and_report(
     return results
 
 
-def grade(records: Sequence[dict[str, Any]], golds: Sequence[str]) -> None:
+def _provenance(options: BenchmarkOptions, questions: Sequence[Question]) -> dict[str, Any]:
+    """Of each benchmark: where its questions come from, how many they are, a digest of questions and answers."""
+    found = {}
+    for name in options.benchmarks:
+        source = source_of(name, options.data_dir)
+        chosen = [question for question in questions if question.dataset == source.dataset]
+        text = json.dumps([(q.id, q.problem, q.answer) for q in chosen])
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        found[source.dataset] = {"source": str(source), "questions": len(chosen), "digest": digest}
+    return found
+
+
+def grade(records: Sequence[dict[str, Any]], golds: Sequence[str], policy: str = "strict") -> None:
     """Put into each sample's record its gold, the answer found in it and by which rule, the verdict, how it ended."""
     pairs = [(gold, record["completion"]) for gold, record in zip(golds, records, strict=True)]
-    for record, (gold, completion), verdict in zip(records, pairs, check_batch(pairs), strict=True):
+    for record, (gold, completion), verdict in zip(records, pairs, check_batch(pairs, policy=policy), strict=True):
         record["gold"] = gold
-        record["extracted"], record["found_by"] = locate_answer(completion)
+        record["extracted"], record["found_by"] = locate_answer(completion, policy)
         record["correct"], record["check_status"] = verdict.verdict, verdict.status
 
 

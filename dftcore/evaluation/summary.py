@@ -6,9 +6,11 @@ import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from dftcore.evaluation.votes import Ballot, ballots
+from dftcore.grading import check_batch
 from dftcore.statistics import average_accuracy, bootstrap_mean, majority_at_k, pass_at_k, sizes
 
 _TAIL = 400  # characters at the end of a completion that are looked at for repetition
@@ -25,22 +27,26 @@ def is_repetitive(completion: str) -> bool:
     return len(completion) >= _TAIL and 3 * len(zlib.compress(tail, 9)) < len(tail)
 
 
-def summarise(records: Sequence[dict[str, Any]], expected: Mapping[str, int], seed: int) -> dict[str, Any]:
-    """`benchmarks`: what was found for each; `average`: the mean of their avg@n, where there are several.
+def summarise(
+    records: Sequence[dict[str, Any]], expected: Mapping[str, int], seed: int, policy: str = "strict"
+) -> dict[str, Any]:
+    """`benchmarks`: what was found for each; `average`: the mean of their avg@n, where there are several;
+    `not_sampled`: the names of those without a sample.
 
-    records: graded samples. expected: the number of samples that each benchmark should have.
+    records: graded samples. expected: the number of samples that each benchmark should have. policy: of the grading,
+    by which answers are grouped for a vote.
     """
     by_dataset: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         by_dataset[record["dataset"]][record["id"]].append(record)
-    names = list(by_dataset)
+    names = [name for name in expected if name in by_dataset]
     questions = [list(by_dataset[name].values()) for name in names]
-    votes = iter(ballots([samples for group in questions for samples in group]))
+    votes = iter(ballots([samples for group in questions for samples in group], partial(check_batch, policy=policy)))
     found = {
         name: _benchmark(group, [next(votes) for _ in group], expected[name])
         for name, group in zip(names, questions, strict=True)
     }
-    summary: dict[str, Any] = {"benchmarks": found}
+    summary: dict[str, Any] = {"benchmarks": found, "not_sampled": [name for name in expected if name not in found]}
     if len(names) > 1:
         means = [[_mean(samples, "correct") for samples in group] for group in questions]
         summary["average"] = asdict(bootstrap_mean(means, seed))

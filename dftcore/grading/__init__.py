@@ -10,7 +10,7 @@ True
 from typing import TYPE_CHECKING, Any
 
 from dftcore.grading.judge import Explanation, check, explain, extract_answer, locate_answer
-from dftcore.grading.policy import PRESETS, Limits, Policy
+from dftcore.grading.policy import PRESETS, Limits, Policy, PolicyName
 
 if TYPE_CHECKING:
     from dftcore.grading.batch import check_batch
@@ -20,6 +20,7 @@ __all__ = [
     "Explanation",
     "Limits",
     "Policy",
+    "PolicyName",
     "check",
     "check_batch",
     "explain",

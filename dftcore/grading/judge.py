@@ -116,12 +116,12 @@ def extract_answer(completion: str) -> str | None:
     return locate_answer(completion).text
 
 
-def locate_answer(completion: str) -> Found:
+def locate_answer(completion: str, policy: Policy | str | None = None) -> Found:
     """``extract_answer``, and the name of the rule that found it; those that only take the last value begin so."""
     if not isinstance(completion, str):
         return Found(None, "no text")
     try:
-        found = find_answer(completion)
+        found = find_answer(completion, policy_named(policy).last_number)
         return found if found.rule != "prose" else Found(None, "prose")
     except (RecursionError, MemoryError):
         return Found(None, "stopped")

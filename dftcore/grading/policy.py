@@ -15,6 +15,7 @@ Usage: ``check(gold, prediction, policy=PRESETS["qwen-compatible"])``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class Policy:
 
 
 STRICT = Policy()
-PRESETS: dict[str, Policy] = {
+PolicyName = Literal["strict", "qwen-compatible", "math-verify-compatible"]
+PRESETS: dict[PolicyName, Policy] = {
     "strict": STRICT,
     # Only to compare with figures published with the Qwen2.5-Math grader.
     "qwen-compatible": Policy(

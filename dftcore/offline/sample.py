@@ -7,6 +7,7 @@ samples.jsonl     one line a response, keyed (dataset, id, sample); see dftcore.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from dftcore.data import sources
 from dftcore.data.documents import Selection
 from dftcore.distributed import barrier, process_group
 from dftcore.errors import UserError
-from dftcore.files import check_writable, write_json_lines
+from dftcore.files import alone_in, check_writable, write_json_lines
 from dftcore.grading import extract_answer
 from dftcore.options import flatten, option
 from dftcore.questions import Question
@@ -56,7 +57,8 @@ def sample(config: SampleConfig) -> None:
     output = config.output.output
     check_writable(output, "--output")
     questions, levels = _questions(config.questions, config.sampling.seed)
-    with process_group(PATIENCE) as world:
+    output.mkdir(parents=True, exist_ok=True)
+    with process_group(PATIENCE) as world, alone_in(output) if world.is_first else nullcontext():
         draw_samples(
             config.model,
             config.sampling,

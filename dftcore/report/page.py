@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dftcore.data.classes import CLASSES
 from dftcore.errors import UserError
-from dftcore.evaluation.comparison import differences, verdict
+from dftcore.evaluation.comparison import differences, read_evaluation, verdict
 from dftcore.files import check_writable, write_text
 from dftcore.options import option
 from dftcore.report import figures
@@ -142,11 +142,13 @@ def _accuracy_rows(runs: Sequence[Run], benchmarks: Sequence[str]) -> list[list[
 
 def _comparisons(runs: Sequence[Run]) -> str:
     """Every evaluated run against the first, in words, by paired bootstrap over the questions that both answered."""
-    evaluated = {run.name: run.evaluation for run in runs if (run.evaluation / "samples.jsonl").is_file()}
+    wrote = ("samples.jsonl", "results.json")
+    evaluated = {run.name: run.evaluation for run in runs if all((run.evaluation / name).is_file() for name in wrote)}
     first, *others = evaluated or [""]
     if not others:
         return ""
-    rows = differences(evaluated, ((name, first) for name in others))[1]
+    read = {name: read_evaluation(place) for name, place in evaluated.items()}
+    rows = differences(read, ((name, first) for name in others))
     lines = (html.escape(verdict(row)) for row in rows if row["benchmark"] == row["overall"])
     return "<ul>" + "".join(f"<li>{line}.</li>" for line in lines) + "</ul>"
 

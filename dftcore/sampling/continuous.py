@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from dftcore.sampling.huggingface import load_model
-from dftcore.sampling.interface import Decoding, Generation, Request, generation
+from dftcore.sampling.interface import Decoding, Generation, Request, generation, rooms
 
 _PAGE = 256  # tokens of one page of keys and values, the library's default
 _CPU_PAGES = 256  # at most; left alone, the library takes over half of the machine's memory
@@ -54,8 +54,12 @@ class ContinuousSampler:
         failed = [output.error for output in outputs.values() if output.error is not None]
         if failed or len(outputs) != len(requests):
             raise RuntimeError(f"continuous batching lost {len(requests) - len(outputs)} requests; {failed[:1]}")
-        # The library orders its outputs as the prompts.
-        return [generation(self.tokenizer, output.generated_tokens, self.decoding.stop) for output in outputs.values()]
+        # The library orders its outputs as the prompts, and lets them pass the model's context.
+        room = rooms(prompts, self.decoding.max_new_tokens, self.model.config)
+        return [
+            generation(self.tokenizer, output.generated_tokens[:count], self.decoding.stop)
+            for output, count in zip(outputs.values(), room, strict=True)
+        ]
 
     def _room(self, prompts: Sequence[Sequence[int]]) -> dict[str, Any]:
         """Pages and tokens to make room for: all of a GPU, of a CPU's memory what these requests need."""

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dftcore.sampling.interface import Decoding, Generation, Request, generation, has_ended
+from dftcore.sampling.interface import Decoding, Generation, Request, generation, has_ended, rooms
 
 STRETCH = 64  # tokens between two looks at which rows have ended
 
@@ -49,9 +49,22 @@ class HuggingFaceSampler:
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[Request]) -> list[Generation]:
-        """One completion for each request, as one left-padded batch."""
+        """One completion for each request, as one left-padded batch; none passes the model's context."""
+        prompts = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)
+        room = rooms(prompts["input_ids"], self.decoding.max_new_tokens, self.model.config)
+        fitting = [index for index, tokens in enumerate(room) if tokens]
+        found = [Generation("", 0, "length")] * len(requests)
+        for index, generated in zip(
+            fitting, self._sample([requests[i] for i in fitting], [room[i] for i in fitting]), strict=True
+        ):
+            found[index] = generated
+        return found
+
+    def _sample(self, requests: Sequence[Request], room: Sequence[int]) -> list[Generation]:
         from transformers import DynamicCache
 
+        if not requests:
+            return []
         prompts = self.tokenizer(
             [request.prompt for request in requests],
             return_tensors="pt",
@@ -60,7 +73,7 @@ class HuggingFaceSampler:
             add_special_tokens=False,
         ).to(self.device)
         tokens, mask = prompts["input_ids"], prompts["attention_mask"]  # [rows, width + drawn], [rows, ...]
-        width, limit = tokens.shape[1], self.decoding.max_new_tokens
+        width, limit = tokens.shape[1], max(room)
         draw = None
         if self.decoding.temperature > 0.0:
             noise = np.stack([_uniforms(request.seed, limit) for request in requests], axis=1)
@@ -71,9 +84,12 @@ class HuggingFaceSampler:
         rows = list(range(len(requests)))  # which request each row of the batch belongs to
         while True:
             tokens = self._stretch(tokens, mask, cache, draw, min(STRETCH, width + limit - tokens.shape[1]))
-            drawn = tokens[:, width:].tolist()
-            full = len(drawn[0]) == limit
-            kept = [place for place, new in enumerate(drawn) if not full and not self._has_ended(new)]
+            drawn = [new[: room[row]] for new, row in zip(tokens[:, width:].tolist(), rows, strict=True)]
+            kept = [
+                place
+                for place, (new, row) in enumerate(zip(drawn, rows, strict=True))
+                if len(new) < room[row] and not self._has_ended(new)
+            ]
             for place in set(range(len(rows))) - set(kept):
                 found[rows[place]] = generation(self.tokenizer, drawn[place], self.decoding.stop)
             if not kept:

@@ -50,6 +50,17 @@ class Sampler(Protocol):
     def sample(self, requests: Sequence[Request]) -> list[Generation]: ...
 
 
+def rooms(prompts: Sequence[Sequence[int]], max_new_tokens: int, config: Any) -> list[int]:
+    """How many tokens may follow each prompt: prompt and completion share the model's context, as vLLM has it.
+
+    config: of the model; one that states no context has no limit.
+    """
+    context = getattr(config.get_text_config(), "max_position_embeddings", None) or max_new_tokens + max(
+        map(len, prompts)
+    )
+    return [max(0, min(max_new_tokens, context - len(prompt))) for prompt in prompts]
+
+
 def sample_seed(run_seed: int, dataset: str, question: str, sample: int) -> int:
     """A stable digest: the same on every machine, in every order of evaluation."""
     digest = hashlib.sha256(f"{run_seed}\0{dataset}\0{question}\0{sample}".encode()).digest()

@@ -60,8 +60,12 @@ def load_tokenizer_and_prompt(directory: Path, chat_template: str | None, name: 
 
 
 def stop_rule(tokenizer: Any, directory: Path, prompt: Prompt) -> StopRule:
-    """The end tokens of tokenizer, chat template and generation config, and the prompt's strings."""
-    return StopRule(tuple(models.stop_ids(tokenizer, directory)), prompt.stop)
+    """The end tokens of tokenizer, chat template and generation config, and what the prompt says: a token of its own
+    ends by its id, since completions are read without special tokens.
+    """
+    added = tokenizer.get_added_vocab()
+    ids = [*models.stop_ids(tokenizer, directory), *(added[text] for text in prompt.stop if text in added)]
+    return StopRule(tuple(ids), tuple(text for text in prompt.stop if text not in added))
 
 
 def _family_template(tokenizer: Any) -> str | None:
