@@ -15,7 +15,8 @@ saves, stops and queues itself again; a job that has failed does not.
     #SBATCH --time=24:00:00 --signal=B:USR1@600 --requeue --open-mode=append
     trap 'stopped=yes; kill -USR1 "$step"' USR1
     host=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-    srun --kill-on-bad-exit=1 torchrun --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "$SLURM_GPUS_ON_NODE" \
+    srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
+        torchrun --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "$SLURM_GPUS_ON_NODE" \
         --rdzv-backend c10d --rdzv-endpoint "$host:${PORT:-29500}" --rdzv-id "$SLURM_JOB_ID" --max-restarts 3 \
         --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 570 \
         train.py --config dft.yaml --output runs/dft &

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
@@ -27,6 +28,8 @@ from dftcore.errors import UserError
 from dftcore.files import sync, write_json
 from dftcore.optim import MOMENTS, updates_done
 from dftcore.tensorfiles import write_tensors
+
+_PATIENCE = 60.0  # seconds until a network file system shows what another node has written
 
 
 class Saver:
@@ -80,6 +83,7 @@ class Saver:
         def write() -> None:
             try:
                 if copied:
+                    torch.cuda.set_device(self.world.device)  # a new thread's is the first GPU, for all ranks
                     copied.synchronize()
                 self._write(directory(self.root, step), tensors, rows, state)
             except Exception as error:  # raised where the run waits for it
@@ -112,13 +116,14 @@ class Saver:
             if not self.world.is_first_replica:
                 return
             partial.mkdir(parents=True, exist_ok=True)
-            path = partial / f"rank-{self.world.shard_rank}-of-{self.world.shards}.safetensors"
-            write_tensors(path, tensors, {"rows": json.dumps(rows)})
+            write_tensors(partial / self._file(self.world.shard_rank), tensors, {"rows": json.dumps(rows)})
 
         def publish() -> None:
             if not self.world.is_first:
                 return
+            self._see_all_parts(partial, final)
             write_json(partial / "state.json", state)
+            sync(partial)
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
             sync(self.root)
@@ -132,6 +137,21 @@ class Saver:
             if self.world.is_first:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
+
+    def _see_all_parts(self, partial: Path, final: Path) -> None:
+        """Without which nothing is published. Raises UserError where nodes write to disks of their own."""
+        end = time.monotonic() + _PATIENCE
+        for rank in range(self.world.shards):
+            while not (partial / self._file(rank)).is_file():
+                if time.monotonic() > end:
+                    raise UserError(
+                        f"--output: the first rank does not see {self._file(rank)} of {final}; give a directory that"
+                        " all nodes share"
+                    )
+                time.sleep(0.1)
+
+    def _file(self, shard_rank: int) -> str:
+        return f"rank-{shard_rank}-of-{self.world.shards}.safetensors"
 
     def _together(self, work: Callable[[], None], final: Path) -> None:
         """Do `work` on every rank; when it fails on one, raise on all: no part is of use without the others."""
@@ -234,6 +254,12 @@ class _Pieces:
 
 
 def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor | DTensor]]:
+    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    strangers = [
+        name for name, parameter in module.named_parameters() if name in trained and parameter not in optimizer.state
+    ]
+    if strangers:  # a gathered parameter is another object than the rows that the optimizer knows
+        raise RuntimeError(f"{len(strangers)} trained parameters have no optimizer state, {strangers[0]} the first")
     for name, parameter in module.named_parameters():
         if parameter in optimizer.state:  # frozen parameters are those of the model that training started from
             yield f"param/{name}", parameter

@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import math
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +21,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
+from dftcore.cli import Interrupted
 from dftcore.errors import UserError
+
+_GREETING = timedelta(seconds=1)  # until a rank looks whether the first one has started anew
 
 
 @dataclass(frozen=True)
@@ -55,18 +60,25 @@ class World:
         return self.rank == 0
 
 
+def local_device() -> torch.device:
+    """This rank's own GPU, or the CPU where there is none. Raises UserError for more ranks on a node than GPUs."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    local_rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local_rank >= count:
+        raise UserError(f"--nproc-per-node: local rank {local_rank} has no GPU; there are {count}")
+    return torch.device("cuda", local_rank)
+
+
 @contextmanager
 def process_group(timeout: timedelta = timedelta(minutes=30), replicas: int = 1) -> Iterator[World]:
     """The default group over all ranks, gloo on CPU and NCCL on GPUs, torn down after what lived on it is collected.
 
     Sharded state must be gone before the group is destroyed, so keep it inside a function called in the block.
     """
-    rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     cuda = torch.cuda.is_available()
-    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
-    if cuda and local_rank >= torch.cuda.device_count():
-        raise UserError(f"--nproc-per-node: local rank {local_rank} has no GPU; there are {torch.cuda.device_count()}")
+    device = local_device()
     if cuda:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
@@ -77,16 +89,48 @@ def process_group(timeout: timedelta = timedelta(minutes=30), replicas: int = 1)
         tcp = dist.TCPStore(
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), size, is_master=hosts, timeout=timeout
         )
-        # A restarted launch reuses the agent's store; keys of the attempt before must not be met again.
-        store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", tcp)
+        store = dist.PrefixStore(attempt(tcp, rank, size, timeout), tcp)
     else:
         store = dist.HashStore()
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     try:
         yield World(rank, size, device, store, replicas)
-    finally:
-        gc.collect()
-        dist.destroy_process_group()
+    except BaseException as error:
+        # NCCL's end waits for all ranks, and those that have met no error are waiting in a collective.
+        if not cuda or isinstance(error, Interrupted):
+            _leave()
+        raise
+    _leave()
+
+
+def _leave() -> None:
+    gc.collect()
+    dist.destroy_process_group()
+
+
+def attempt(store: dist.Store, rank: int, size: int, timeout: timedelta) -> str:
+    """A name that the ranks of this start share with no start before it; every rank calls it.
+
+    Restarted ranks meet in the store that torchrun's agent keeps, with all keys of the start before, and agents do not
+    count restarts alike. So the first rank makes a name, the others answer to it under names of their own, and only the
+    name under which a rank is greeted by its own is taken: whoever died before does not greet.
+    """
+    own = secrets.token_hex(8)
+    if rank == 0:
+        store.set("attempt", own)
+        for other in range(1, size):
+            store.set(f"{own} {other} {store.get(f'{own} {other}').decode()}", "")
+        return own
+    end = time.monotonic() + timeout.total_seconds()
+    while True:
+        name = store.get("attempt").decode()
+        store.set(f"{name} {rank}", own)
+        try:
+            store.wait([f"{name} {rank} {own}"], _GREETING)
+            return name
+        except dist.DistError:
+            if time.monotonic() > end:
+                raise
 
 
 def local_tensor(tensor: Tensor) -> Tensor:

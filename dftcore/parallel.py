@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
 from dftcore.errors import UserError, one_line
 from dftcore.options import option
@@ -72,6 +72,13 @@ def shard(
     for layer in module.layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=options.reshard, offload_policy=offload)
     fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=offload)
+
+
+def reshard(module: nn.Module) -> None:
+    """Back to this rank's rows, in every layer: a pass without a backward leaves gathered at least the root."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 def stays_whole(parameters: Iterable[Tensor], ranks: int, compute_dtype: torch.dtype, offload: bool) -> bool:

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
 from dftcore import models
@@ -36,7 +35,7 @@ from dftcore.errors import UserError
 from dftcore.files import replacing
 from dftcore.losses.kl import Head
 from dftcore.objectives import Objective
-from dftcore.parallel import ScaleOptions, parameter_device, shard
+from dftcore.parallel import ScaleOptions, parameter_device, reshard, shard
 from dftcore.scoring import token_logprobs
 
 PART = 1 << 20  # tokens, about
@@ -149,5 +148,4 @@ class Anchor(models.LanguageModelLoss):
         return self._hidden(batch), self._head()
 
     def release(self) -> None:
-        if isinstance(self, FSDPModule):
-            self.reshard()
+        reshard(self)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
 from dftcore.data import batching
@@ -19,6 +18,7 @@ from dftcore.diagnostics import BINS, SIZE, Observed
 from dftcore.distributed import World, sum_over_ranks
 from dftcore.models import LanguageModelLoss
 from dftcore.objectives import Objective
+from dftcore.parallel import reshard
 
 ROW = 2048  # tokens of a packed row, unless a document is longer
 
@@ -104,8 +104,7 @@ def _score(
                 together = passes[number - world.rank : number - world.rank + world.size]
                 progress.update(sum(len(row) for group in together for row in group))
     module.train(was_training)
-    if isinstance(module, FSDPModule):
-        module.reshard()  # a pass without a backward leaves the root gathered
+    reshard(module)
 
 
 def label_statistics(

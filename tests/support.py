@@ -129,9 +129,10 @@ def weights(run: Path) -> dict:
 class Started(subprocess.Popen):
     """train.py under torchrun, at work; stopped when the block ends before it does."""
 
-    def __init__(self, ranks: int, *launcher: str, **options: object) -> None:
-        self.log = Path(f"{options['output']}.log")
-        words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *launcher]
+    def __init__(self, ranks: int, *launcher: str, node: int | None = None, **options: object) -> None:
+        self.log = Path(f"{options['output']}.log" if node is None else f"{options['output']}.{node}.log")
+        alone = ["--standalone"] if node is None else []
+        words = ["-m", "torch.distributed.run", *alone, "--nproc-per-node", str(ranks), *launcher]
         flags = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
         with self.log.open("w") as log:
             super().__init__([sys.executable, *words, str(ROOT / "train.py"), *flags], stdout=log, stderr=log)

@@ -1,6 +1,7 @@
 """Saves in the background: the state of their step, one at a time, complete or invisible."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from dftcore import checkpoint
 from dftcore.checkpoint import Saver
 from dftcore.distributed import process_group
+from dftcore.errors import UserError
 from dftcore.optim import OptimizerOptions, adamw
 
 
@@ -79,6 +81,22 @@ def test_without_a_background_a_save_is_done_when_it_returns(state, disk, world,
         saver.save(1, *state)
         assert saver.copies == {}, "no second copy of the state is held"
         assert checkpoint.complete(tmp_path)
+
+
+def test_parts_on_the_disks_of_other_nodes_are_not_published(state, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_PATIENCE", 0.0)
+    line = r"does not see rank-1-of-2.safetensors .* a directory that all nodes share"
+    two = replace(world, size=2)
+    with Saver(tmp_path, two, {}, keep=1, background=False) as saver, pytest.raises(UserError, match=line):
+        saver.save(1, *state)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trained_parameter_that_the_optimizer_does_not_know_is_never_left_out(state, world, tmp_path):
+    module, optimizer = state
+    module.bias = nn.Parameter(torch.zeros(3))
+    with Saver(tmp_path, world, {}, keep=1) as saver, pytest.raises(RuntimeError, match="bias"):
+        saver.save(1, module, optimizer)
 
 
 def test_a_failed_save_is_told_then_raised_and_leaves_nothing(state, world, tmp_path, monkeypatch):

@@ -78,6 +78,14 @@ def test_line_separators_inside_a_string_do_not_end_a_row(tokenizer, tmp_path):
     assert find_source(str(tmp_path / "rows.jsonl")).rows() == [row]
 
 
+def test_a_clone_of_a_hub_data_set_has_its_files_one_folder_down(tmp_path):
+    (tmp_path / "README.md").write_text("about")
+    (tmp_path / "data").mkdir()
+    for name in ("train-00000-of-00001.jsonl", "test-00000-of-00001.jsonl"):
+        (tmp_path / "data" / name).write_text('{"problem": "1+1?", "solution": "2"}\n')
+    assert [path.name for path in find_source(str(tmp_path)).files] == ["train-00000-of-00001.jsonl"]
+
+
 def test_a_mistyped_split_is_refused(problems):
     with pytest.raises(UserError, match="did you mean train"):
         find_source(str(problems), "trian")

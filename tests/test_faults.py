@@ -2,14 +2,19 @@
 
 import random
 import signal
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 from support import ROOT, Started, column, make_model, run_options, torchrun, weights
 
 from dftcore import checkpoint
+from dftcore.distributed import attempt
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +137,38 @@ def test_a_rank_that_cannot_write_its_part_stops_all_and_says_why(model, problem
     assert "was not written: another rank failed, its message says why" in said
     assert steps(run) < 12, "the run ended at a step after the failure"
     assert not list((run / "checkpoints").iterdir())
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_worker_killed_under_one_of_two_agents_restarts_all(two_ranks, model, problems, tmp_path):
+    """The other agent does not count that restart, so that nothing may depend on its number."""
+    run = tmp_path / "run"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    words = ("--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--rdzv-id", "1")
+    options = fault_options(model, problems, run)
+    words = (*words, "--max-restarts", "3")
+    with Started(1, *words, node=0, **options) as first, Started(1, *words, node=1, **options) as second:
+        wait_for_step(run, 3, first)
+        children = psutil.Process(second.pid).children()
+        next(child for child in children if "TORCHELASTIC_RESTART_COUNT" in child.environ()).kill()
+        assert first.wait(240) == 0, first.log.read_text()
+        assert second.wait(240) == 0, second.log.read_text()
+    assert_equal_bit_for_bit(run, two_ranks)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_ranks_of_one_start_agree_on_a_name_and_take_none_of_the_start_before(size):
+    """The second start finds all keys of the first; its first rank comes last."""
+    store, patience = dist.HashStore(), timedelta(seconds=30)
+    with ThreadPoolExecutor(size) as pool:
+        before = list(pool.map(lambda rank: attempt(store, rank, size, patience), range(size)))
+        later = [pool.submit(attempt, store, rank, size, patience) for rank in reversed(range(size))]
+        after = [future.result() for future in later]
+    assert len(set(before)) == len(set(after)) == 1
+    assert set(before).isdisjoint(after)
 
 
 @pytest.mark.soak

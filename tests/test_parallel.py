@@ -51,6 +51,22 @@ def test_memory_savers_change_nothing_that_is_learned(unbroken, program, tiny_mo
         assert torch.equal(value, weights(tmp_path / "run")[name]), name
 
 
+def test_layers_kept_whole_are_sharded_again_before_a_save(unbroken, program, tiny_model, problems, tmp_path):
+    """A validation right before it leaves every layer gathered, whose parameters the optimizer does not know."""
+    run = tmp_path / "run"
+    options = run_options(tiny_model, problems, run, validation_data=problems / "test.jsonl", validate_every=3)
+    first = torchrun(2, "train.py", "--no-reshard", **{**options, "keep_checkpoints": 9})
+    assert first.status == 0, first.err
+    assert_same_learning(run, unbroken)
+    (run / "final").rename(tmp_path / "before")
+    for step in (9, 10):
+        (run / f"checkpoints/step-{step:08d}").rename(tmp_path / f"step-{step}")
+    done = program("train.py", **options)
+    assert done.status == 0, done.err
+    assert "resumed at 6" in done.out
+    assert_same_learning(run, unbroken)
+
+
 def test_activation_checkpointing_recomputes_layers_and_compilation_runs_them(
     unbroken, program, tiny_model, problems, tmp_path, monkeypatch
 ):

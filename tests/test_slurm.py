@@ -15,8 +15,8 @@ from support import ROOT, column, run_options
 
 SRUN = """
 import os, signal, subprocess, sys
-words = sys.argv[2:]                                                # behind srun's own option
-assert sys.argv[1] == "--kill-on-bad-exit=1"
+words = sys.argv[3:]                                                # behind srun's own options
+assert sys.argv[1:3] == ["--kill-on-bad-exit=1", "--cpus-per-task=64"]
 nodes = [subprocess.Popen(words, env={**os.environ, "SLURM_PROCID": str(n)}) for n in range(2)]
 signal.signal(signal.SIGUSR1, lambda number, _: [node.send_signal(number) for node in nodes])
 sys.exit(max(map(abs, [node.wait() for node in nodes])))
@@ -52,6 +52,7 @@ def job(tmp_path, tiny_model, problems):
         "SLURM_JOB_NODELIST": "localhost,localhost",
         "SLURM_JOB_NUM_NODES": "2",
         "SLURM_GPUS_ON_NODE": "1",
+        "SLURM_CPUS_PER_TASK": "64",
         "PORT": str(port),
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),

@@ -56,7 +56,9 @@ def find_source(data: str, split: str = "train", option: str = "--data") -> Sour
             raise UserError(f"--split: {data} is one file, without splits; leave --split {split} out")
         return Source(data, (path,), split)
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        places = (path, path / "data")  # a clone of a Hub data set has its files in data/
+        found = ([file for file in place.iterdir() if file.suffix in SUFFIXES] for place in places if place.is_dir())
+        files = sorted(next(filter(None, found), []))
         splits = {file: re.split(r"[-_.]", file.stem)[0] for file in files}
         named = [file for file in files if splits[file] == split]
         if not files:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dftcore import memory
+from dftcore.distributed import local_device
 from dftcore.errors import UserError
 from dftcore.objectives import Objective
 from dftcore.parallel import recompute_activations
@@ -63,7 +64,7 @@ def device_bytes(options: TrainOptions) -> int | None:
     if options.plan.device_memory is not None:
         return memory.parse_bytes(options.plan.device_memory, "--device-memory")
     if torch.cuda.is_available():
-        return torch.cuda.get_device_properties(int(os.environ.get("LOCAL_RANK", "0"))).total_memory
+        return torch.cuda.get_device_properties(local_device()).total_memory
     return None
 
 
