@@ -7,6 +7,7 @@ mixed precision are the same everywhere.
 from __future__ import annotations
 
 import gc
+import hashlib
 import math
 import os
 import secrets
@@ -183,6 +184,14 @@ def agree(value: bool, group: dist.ProcessGroup | None = None) -> bool:
     flag = torch.tensor(int(value))
     dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=group)
     return bool(flag)
+
+
+def is_same_everywhere(text: str) -> bool:
+    """Whether all ranks give the same text."""
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
+    ends = torch.tensor([number, -number])
+    dist.all_reduce(ends, op=dist.ReduceOp.MAX)
+    return bool(ends[0] == -ends[1])
 
 
 def background_group() -> dist.ProcessGroup:

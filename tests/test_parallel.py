@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import column, run_options, torchrun, weights
+from support import ROOT, column, run_options, torchrun, weights
 
 from dftcore.errors import UserError
 from dftcore.parallel import ScaleOptions, check_replicas
@@ -21,7 +21,8 @@ def assert_same_learning(run, unbroken):
 def test_two_replicas_of_two_shards_equal_one_rank_and_resume_on_one(unbroken, program, tiny_model, problems, tmp_path):
     run = tmp_path / "run"
     options = run_options(tiny_model, problems, run)
-    first = torchrun(4, "train.py", **{**options, "replicas": 2, "save_every": 5, "keep_checkpoints": 9})
+    split = {"replicas": 2, "micro_batch_size": 1, "save_every": 5, "keep_checkpoints": 9}
+    first = torchrun(4, "train.py", "--no-packing", **{**options, **split})  # two passes a step on each rank
     assert first.status == 0, first.err
     assert_same_learning(run, unbroken)
     half = run / "checkpoints/step-00000005"
@@ -32,6 +33,23 @@ def test_two_replicas_of_two_shards_equal_one_rank_and_resume_on_one(unbroken, p
     assert done.status == 0, done.err
     assert "resumed at 5" in done.out
     assert_same_learning(run, unbroken)
+
+
+def test_ranks_that_were_given_different_data_are_refused(tiny_model, problems, tmp_path):
+    """As nodes with disks of their own can be; here each rank works in a directory of its own."""
+    lines = (problems / "train.jsonl").read_text().splitlines(keepends=True)
+    for rank in (0, 1):
+        (tmp_path / str(rank)).mkdir()
+        (tmp_path / str(rank) / "data.jsonl").write_text("".join(lines[rank:]))
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, runpy\n"
+        f"os.chdir({str(tmp_path)!r} + '/' + os.environ['RANK'])\n"
+        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+    )
+    done = torchrun(2, str(script), **run_options(tiny_model, problems, tmp_path / "run", data="data.jsonl"))
+    assert done.status != 0
+    assert "the data differs between ranks; give all nodes the same command and the same files" in done.err
 
 
 def test_replicas_that_do_not_divide_the_ranks_are_refused(program, tiny_model, problems, tmp_path, monkeypatch):

@@ -162,6 +162,7 @@ def collate(documents: Documents, rows: Sequence[Row], packing: bool, pad_token_
         positions[row, start:] = torch.arange(width - start)
     tokens_in = int(mask.sum())
     if not packing:
+        mask[0, 0] = 1  # set but for a pass without rows, where some attention kernels make NaN of nothing at all
         return Batch(input_ids, positions, targets, classes, mask, None, width, tokens_in, reference)
     filled = [length for row in lengths for length in (*row, width - sum(row)) if length]
     boundaries = torch.tensor([0, *accumulate(filled)], dtype=torch.int32)

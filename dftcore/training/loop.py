@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from dftcore import checkpoint, models
 from dftcore.cli import Interrupted
@@ -118,7 +119,9 @@ class Loop:
         counts = torch.tensor([learned, sum(batch.tokens for batch in passes)], device=device)
         targets, tokens = sum_over_ranks(counts).tolist()
         sums = torch.zeros(SIZE, dtype=torch.float64, device=device)
-        for batch in passes:
+        for number, batch in enumerate(passes, 1):
+            if isinstance(self.module, FSDPModule):
+                self.module.set_requires_all_reduce(number == len(passes))  # between replicas; within one, each pass
             normalizer = targets / self.world.size
             if self.options.run.normalization == "legacy-verl":
                 normalizer = max(1, int((batch.targets != IGNORE).sum()))

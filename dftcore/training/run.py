@@ -11,12 +11,12 @@ import torch
 from dftcore import checkpoint, lora, models
 from dftcore.data import batching, chat, sources
 from dftcore.data.documents import Documents, Selection, tokenise
-from dftcore.distributed import World, barrier, process_group, sum_over_ranks
+from dftcore.distributed import World, barrier, is_same_everywhere, process_group, sum_over_ranks
 from dftcore.errors import UserError
 from dftcore.files import check_writable, set_aside, sweep, write_text
 from dftcore.objectives import Objective
 from dftcore.optim import adamw
-from dftcore.options import to_yaml
+from dftcore.options import flatten, to_yaml
 from dftcore.parallel import check_replicas, parameter_device, shard
 from dftcore.references import Reference, find_reference
 from dftcore.training.build import build_module
@@ -26,6 +26,9 @@ from dftcore.training.loop import Loop
 from dftcore.training.monitor import Monitor
 from dftcore.training.options import DataOptions, RunOptions, TrainOptions, check, fingerprint
 from dftcore.training.planning import check_memory, print_plan
+
+# What differs, in words; everything else is an option.
+_NAMED = {"documents": "the data", "base": "the model in --model", "reference_weights": "the reference model"}
 
 
 def train(options: TrainOptions) -> Path:
@@ -74,6 +77,7 @@ def _run(
         identity["reference_weights"] = reference.digest
     if options.lora.lora_rank is not None:  # its checkpoints lean on the frozen weights
         identity["base"] = models.fingerprint(directory)
+    _refuse_ranks_that_differ(flatten(options) | identity)
     start = _find_start(run, identity, world)
     before: dict[str, Any] = checkpoint.describe(start) if start else {"step": 0, "context": {}}
     checkpoints, step = run.output / "checkpoints", before["step"]
@@ -152,6 +156,17 @@ def _summary(
     return text
 
 
+def _refuse_ranks_that_differ(given: dict[str, Any]) -> None:
+    """Nodes with files of their own would learn different data, or wait for each other for ever. Raises UserError."""
+    for name, value in given.items():
+        if not is_same_everywhere(str(value)):
+            raise UserError(f"{_told(name)} differs between ranks; give all nodes the same command and the same files")
+
+
+def _told(name: str) -> str:
+    return _NAMED.get(name, "--" + name.replace("_", "-"))
+
+
 def _find_start(run: RunOptions, identity: dict[str, Any], world: World) -> Path | None:
     """The checkpoint to go on from. A run that cannot be gone on with is set aside, never overwritten."""
     # The first rank looks for all: another's view of a network file system may be older.
@@ -169,11 +184,8 @@ def _find_start(run: RunOptions, identity: dict[str, Any], world: World) -> Path
     changed = [key for key in identity if before.get(key) != identity[key]]
     if changed:
         key = changed[0]
-        named = {
-            "documents": "the data", "base": "the model in --model", "reference_weights": "the reference model",
-        }  # fmt: skip
-        name = named.get(key, "--" + key.replace("_", "-"))
-        detail = "" if key in named else f" (it was {before.get(key)}, now {identity[key]})"
+        name = _told(key)
+        detail = "" if key in _NAMED else f" (it was {before.get(key)}, now {identity[key]})"
         raise UserError(
             f"{name} differs from the run in {run.output}{detail}; restore it, choose another --output, or give"
             " --no-resume to start over"
