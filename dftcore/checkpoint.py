@@ -1,7 +1,7 @@
 """Sharded checkpoints in safetensors: every rank writes its rows, any number of ranks reads them back.
 
     checkpoints/step-00000100/rank-0-of-2.safetensors    rows of each trained parameter and of its AdamW moments
-    checkpoints/step-00000100/state.json                 step, updates, ranks, the run's fingerprint
+    checkpoints/step-00000100/state.json                 step, updates, ranks, the files' CRC-32, the run's fingerprint
 
 The directory takes its name after every file is written and on disk, so a directory of that name is complete; one
 that a killed run leaves is hidden and removed by the next. Parameters are sharded by rows; each file's header says
@@ -13,12 +13,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -111,18 +113,21 @@ class Saver:
 
     def _write(self, final: Path, tensors: dict[str, Tensor], rows: dict[str, Any], state: dict[str, Any]) -> None:
         partial = _hidden(final)
+        checksums = torch.zeros(self.world.shards, dtype=torch.int64)
 
         def write_part() -> None:
             if not self.world.is_first_replica:
                 return
             partial.mkdir(parents=True, exist_ok=True)
-            write_tensors(partial / self._file(self.world.shard_rank), tensors, {"rows": json.dumps(rows)})
+            part = partial / self._file(self.world.shard_rank)
+            write_tensors(part, tensors, {"rows": json.dumps(rows)})
+            checksums[self.world.shard_rank] = _checksum(part)
 
         def publish() -> None:
             if not self.world.is_first:
                 return
             self._see_all_parts(partial, final)
-            write_json(partial / "state.json", state)
+            write_json(partial / "state.json", {**state, "crc32": checksums.tolist()})
             sync(partial)
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
@@ -132,6 +137,7 @@ class Saver:
 
         try:
             self._together(write_part, final)
+            dist.all_reduce(checksums, group=self.group)  # each from the one rank that has it
             self._together(publish, final)
         except Exception:
             if self.world.is_first:
@@ -182,13 +188,18 @@ def describe(path: Path) -> dict[str, Any]:
     try:
         state = json.loads((path / "state.json").read_text())
         numbers = {name: int(state[name]) for name in ("step", "updates", "ranks")}
-        return {**numbers, "run": dict(state["run"]), "context": dict(state.get("context", {}))}
+        checksums = [int(value) for value in state.get("crc32", [])]
+        return {**numbers, "crc32": checksums, "run": dict(state["run"]), "context": dict(state.get("context", {}))}
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{_damaged(path, 'state.json')}") from None
 
 
 def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Fill parameters and moments from a checkpoint of any number of ranks. Raises UserError naming a damaged file."""
+    """Fill parameters and moments from a checkpoint of any number of ranks; every rank calls it.
+
+    Raises UserError naming a damaged file, be it by one byte: the ranks share the reading of all of them.
+    """
+    _refuse_damaged(path)
     updates = describe(path)["updates"]
     for state in optimizer.state.values():
         state["step"].fill_(updates)
@@ -196,6 +207,27 @@ def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Non
     with torch.no_grad():
         for name, tensor in _state(module, optimizer):
             pieces.fill(name, local_tensor(tensor), *local_rows(tensor), list(tensor.shape))
+
+
+def _refuse_damaged(path: Path) -> None:
+    checksums = describe(path)["crc32"]
+    names = [f"rank-{rank}-of-{len(checksums)}.safetensors" for rank in range(len(checksums))]
+    mine = range(dist.get_rank(), len(names), dist.get_world_size())
+    damaged = [names[rank] for rank in mine if _checksum(path / names[rank]) != checksums[rank]]
+    if agree(bool(damaged)):
+        raise UserError(_damaged(path, damaged[0] if damaged else "a file that another rank names"))
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file; -1 for one that cannot be read."""
+    value = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 24):
+                value = zlib.crc32(block, value)
+    except OSError:
+        return -1
+    return value
 
 
 def parameters(path: Path) -> Iterator[tuple[str, Tensor]]:

@@ -92,6 +92,19 @@ def test_parts_on_the_disks_of_other_nodes_are_not_published(state, world, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_a_byte_that_has_changed_is_noticed_and_its_file_named(state, world, tmp_path):
+    with Saver(tmp_path, world, {}, keep=1, background=False) as saver:
+        saver.save(1, *state)
+    (path,) = checkpoint.complete(tmp_path)
+    checkpoint.load(path, *state)
+    file = path / "rank-0-of-1.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"is damaged \(rank-0-of-1.safetensors\); remove that directory"):
+        checkpoint.load(path, *state)
+
+
 def test_a_trained_parameter_that_the_optimizer_does_not_know_is_never_left_out(state, world, tmp_path):
     module, optimizer = state
     module.bias = nn.Parameter(torch.zeros(3))
