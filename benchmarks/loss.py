@@ -99,6 +99,7 @@ class Row:
 
 
 def measure_rows(rows: list[Row], exact: tuple[Tensor, Tensor] | None, repeats: int) -> None:
+    torch.compiler.reset()  # so many shapes in one process would end in an uncompiled row
     for row in rows:
         row.probe(exact)
     present = [row for row in rows if "absent" not in row.figures]

@@ -173,8 +173,8 @@ def compare(
         key = f"cases/{name}/{objective}"
 
         def case(key: str = key, objective: str = objective) -> dict[str, Any]:
-            guard = Guard(stages)
-            rows = {row: guard(f"{key}/{row}", call) for row, call in loss.chosen_rows(options.only).items()}
+            guard = Guard(stages, key)
+            rows = {row: guard(row, call) for row, call in loss.chosen_rows(options.only).items()}
             found = loss.compare(inputs(name), objective, options.repeats, rows)
             guard.end()
             return found
@@ -186,20 +186,27 @@ def compare(
 
 
 class Guard:
-    """Notes which row is being run, so that one that ends the process, or spoils the device, ends up absent."""
+    """Notes which row is being run, so that one that ends the process, or spoils the device, is absent from then on, in
+    all cases. case: the unit of which the rows are a part; once they begin, they answer for themselves.
+    """
 
-    def __init__(self, stages: Stages) -> None:
-        self.stages, self.current = stages, ""
+    def __init__(self, stages: Stages, case: str) -> None:
+        self.stages, self.case, self.current = stages, case, ""
         self.seen: set[str] = set()
 
-    def __call__(self, key: str, row: loss_rows.Loss) -> loss_rows.Loss:
+    def __call__(self, name: str, row: loss_rows.Loss) -> loss_rows.Loss:
+        key = f"rows/{name}"
+
         def guarded(*arguments: Any) -> torch.Tensor:
-            if key not in self.seen:
+            if key not in self.seen and key not in self.stages.done:
                 self.end()
                 self.seen.add(key)
                 self.current = key
+                self.stages.forget(self.case)
                 self.stages.begin(key)
-            if self.stages.ended_the_process(key):
+                if self.stages.ended_the_process(key):
+                    self.stages.finish(key, {"failed": "ended the process"})
+            if key in self.stages.done:
                 raise loss_rows.Absent("ended the process")
             return row(*arguments)
 
@@ -258,12 +265,12 @@ def report(stages: Stages, results: Path) -> None:
     text = "\n\n".join(parts)
     write_text(results / f"{NAME}.md", text + "\n")
     write_text(results / "tuned.json", as_json(tuned()))
+    write_json(results / f"{NAME}_table.json", result)
     if cases:
         try:
             loss.plot(result, str(results / f"{NAME}.png"))
         except ImportError:
             print("matplotlib is not installed: no plot")
-    write_json(results / f"{NAME}_table.json", result)
     print(text, flush=True)
 
 

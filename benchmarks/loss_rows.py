@@ -48,7 +48,7 @@ _compiled: list[Loss] = []
 
 def compiled(hidden: Tensor, weight: Tensor, targets: Tensor, objective: str) -> Tensor:
     if not _compiled:
-        _compiled.append(torch.compile(eager))
+        _compiled.append(torch.compile(eager, dynamic=False))
     return _compiled[0](hidden, weight, targets, objective)
 
 

@@ -11,6 +11,7 @@ left the device useless is no result: Broken, and the process should start anew,
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,8 +74,9 @@ class Stages:
         self._save()
 
     def finish(self, key: str, value: Any) -> Any:
+        """Keep the value; numbers in it that are not finite are kept as None, which JSON has."""
         self.begun.pop(key, None)
-        self.done[key] = value
+        self.done[key] = value = _finite(value)
         self._save()
         return value
 
@@ -84,3 +86,11 @@ class Stages:
 
     def _save(self) -> None:
         write_json(self.path, {"begun": self.begun, "done": self.done})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

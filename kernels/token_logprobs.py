@@ -23,7 +23,8 @@ from dftcore.kernels.routes import upstream
 def _head(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, softcap: float | None, temperature: float
 ) -> Head:
-    """The kernels take any strides of hidden and weight, but vectors as they lie."""
+    """The kernels take vectors as they lie, and strides of hidden and weight as long as a row's offsets fit 32 bits."""
+    hidden, weight = (t if t.stride(1) * t.shape[1] < 2**31 else t.contiguous() for t in (hidden, weight))
     bias = None if bias is None else bias.contiguous()
     return Head(hidden, weight, bias, targets.contiguous(), softcap, temperature)
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# Seconds of work are counted on the thread's own clock, since a pause of the machine must not turn a verdict; a wait so
-# many times as long ends the comparison all the same.
-_PATIENCE = 2.2
+# Seconds of work are counted on the thread's own clock, since a pause of a busy machine must not turn a verdict; a wait
+# so many times as long ends the comparison all the same.
+_PATIENCE = 10.0
 
 
 class OutOfBudget(Exception):

@@ -27,7 +27,7 @@ class Limits:
     digits: int = 2_000  # longest numeral
     bits: int = 200_000  # largest exact integer that is computed
     steps: int = 60_000  # units of work of one comparison
-    seconds: float = 0.4  # processor time of one comparison; about twice that on the clock
+    seconds: float = 0.4  # processor time of one comparison; ten times that on the clock
 
 
 @dataclass(frozen=True, slots=True)

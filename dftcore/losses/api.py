@@ -66,7 +66,8 @@ def linear_token_logprobs(
     hidden [..., D] and weight [V, D] floating, targets [...] int64, bias [V]. `logprob` is fp32 (fp64 when given fp64)
     and takes any upstream gradient; `outputs` names further detached statistics: entropy, top1, sum_p2.
     `error_budget` bounds the share of the logit gradient's L1 norm that the routed backward may replace by block means
-    (see `routing`): None is the default 0.003, 0 is exact; the reference is exact at any budget.
+    (see `routing`): None is the default 0.003, half of it for fewer than 2,048 rows, 0 for V below 4,096; 0 is exact,
+    as the reference is at any budget.
     Raises ValueError or TypeError naming the argument at fault.
     """
     _validate(hidden, weight, targets, bias, softcap, temperature, error_budget, outputs)

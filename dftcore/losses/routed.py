@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from dftcore.kernels import order as orders
-from dftcore.kernels.budget import BLOCK, DEFAULT_ERROR_BUDGET
+from dftcore.kernels.budget import BLOCK, default_error_budget
 from dftcore.losses.reference import compute_dtype
 from dftcore.losses.routing import block_count, blocks, route, slabs
 from dftcore.losses.scan import ROWS, Transform, chunks, scan_exactly, slice_width
@@ -48,7 +48,9 @@ def token_logprobs(
 
     Raises ValueError for a target outside the vocabulary.
     """
-    budget = DEFAULT_ERROR_BUDGET if error_budget is None else error_budget
+    budget = (
+        default_error_budget(weight.shape[0], orders.pays(hidden.shape[0])) if error_budget is None else error_budget
+    )
     logprob, _lse, _log_mass, _order, *statistics = _forward(
         hidden, weight, targets, bias, softcap, temperature, ignore_index, budget, [n in outputs for n in STATISTICS]
     )

@@ -13,7 +13,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from dftcore.kernels.budget import DEFAULT_ERROR_BUDGET
+from dftcore.kernels.budget import default_error_budget
+from dftcore.kernels.order import pays
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -46,7 +47,9 @@ def token_logprobs(
         softcap=softcap,
         temperature=temperature,
         ignore_index=ignore_index,
-        error_budget=DEFAULT_ERROR_BUDGET if error_budget is None else error_budget,
+        error_budget=default_error_budget(weight.shape[0], pays(hidden.shape[0]))
+        if error_budget is None
+        else error_budget,
         moments="entropy" in outputs or "sum_p2" in outputs,
         top1="top1" in outputs,
     )
@@ -61,6 +64,8 @@ def refusal(hidden: Tensor, weight: Tensor) -> str | None:
             return f"{name} has type {tensor.dtype}; give it fp32, fp16 or bf16, or use backend='torch'"
     if find_spec("triton") is None:
         return "Triton is not installed; use backend='torch'"
+    if hidden.is_cuda and (torch.version.hip or torch.cuda.get_device_capability(hidden.device) < (8, 0)):
+        return "the kernels need an NVIDIA GPU of compute capability 8.0 or more; use backend='torch'"
     if not hidden.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         return f"the inputs are on {hidden.device}; move them to a CUDA device or use backend='torch'"
     return None

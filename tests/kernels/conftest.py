@@ -47,3 +47,8 @@ def require_gpu() -> None:
 def order_for_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small problems take the path of large ones."""
     monkeypatch.setattr(order, "FEWEST_ROWS", 1)
+
+
+@pytest.fixture(autouse=True)
+def _small_vocabularies_are_routed_too(monkeypatch):
+    monkeypatch.setattr("dftcore.kernels.budget.SMALL", 0)

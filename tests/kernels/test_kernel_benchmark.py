@@ -57,14 +57,28 @@ def test_a_row_that_ended_the_process_twice_is_absent(tmp_path):
     """The case it belongs to starts again; the rows beside it are measured."""
     path = tmp_path / "state.json"
     for _ in range(2):
-        guard = loss_full.Guard(stages.Stages(path))
-        assert guard("case/mild", lambda: "fine")() == "fine"
+        state = stages.Stages(path)
+
+        def case(state=state):
+            guard = loss_full.Guard(state, "case")
+            assert guard("mild", lambda: "fine")() == "fine"
+            return guard("deadly", interrupted)()
+
         with pytest.raises(KeyboardInterrupt):
-            guard("case/deadly", interrupted)()
-    guard = loss_full.Guard(stages.Stages(path))
-    assert guard("case/mild", lambda: "fine")() == "fine"
-    with pytest.raises(loss_rows.Absent, match="ended the process"):
-        guard("case/deadly", interrupted)()
+            state.run("case", case)
+    state = stages.Stages(path)
+
+    def rest(state=state):
+        found = []
+        for name in ("mild", "deadly"):
+            try:
+                found.append(loss_full.Guard(state, "case")(name, lambda: "fine")())
+            except loss_rows.Absent as absent:
+                found.append(str(absent))
+        return {"found": found}
+
+    for name in ("case", "the next case"):
+        assert state.run(name, rest) == {"found": ["fine", "ended the process"]}
 
 
 @pytest.fixture
@@ -99,7 +113,7 @@ def test_all_stages_run_and_a_second_call_repeats_nothing(tiny, tmp_path, monkey
     assert all(state[f"tune/{kernel}/0/Llama-3.1-8B"]["ms"] > 0 for kernel in loss_tune.ORDER)
     assert "failed" in state["tune/hidden_finish/2/Llama-3.1-8B"]
     assert set(state["tune/table"][config.architecture(DEVICE)]) == set(loss_tune.ORDER)
-    assert config.tuned()[config.architecture(DEVICE)]["forward"] == config.HALF["forward"]
+    assert config.tuned()[config.architecture(DEVICE)]["forward"] == config.half(config.architecture(DEVICE))["forward"]
     case = {row["row"]: row for row in state["cases/Llama-3.1-8B/dft"]["rows"]}
     assert case["broken"]["absent"] == "RuntimeError: this peer"
     assert case["ours, exact"]["error_hidden"] < 0.01

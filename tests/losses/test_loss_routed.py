@@ -243,9 +243,23 @@ def test_200_training_steps_coincide_with_the_reference():
     assert ((ours - reference).abs() <= 0.02 * reference[0]).all()
 
 
+def test_small_vocabularies_are_computed_exactly_by_default(monkeypatch):
+    """Passes of different rows then differ by rounding alone."""
+    tensors = peaked_problem(torch.float32)
+
+    def gradients(budget: float | None) -> tuple[Tensor, ...]:
+        loss = linear_cross_entropy(*tensors, "sft", error_budget=budget, backend="torch")
+        return torch.autograd.grad(loss, tensors[:2])
+
+    routed, exact = gradients(None), gradients(0.0)
+    assert not any(torch.equal(a, b) for a, b in zip(routed, exact, strict=True))
+    monkeypatch.setattr("dftcore.kernels.budget.SMALL", VOCAB + 1)
+    assert all(torch.equal(a, b) for a, b in zip(gradients(None), exact, strict=True))
+
+
 def test_the_default_budget_is_documented_where_users_read_it():
     assert DEFAULT_ERROR_BUDGET == 0.003
-    assert "default 0.003" in (linear_token_logprobs.__doc__ or "")
+    assert "default 0.003, half of it" in (linear_token_logprobs.__doc__ or "")
 
 
 def test_a_loss_that_is_not_finite_gives_gradients_that_say_so() -> None:
