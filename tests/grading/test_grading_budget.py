@@ -30,11 +30,11 @@ def test_work_runs_out_after_its_seconds():
 
 def test_a_pause_of_the_machine_is_not_work():
     budget = Budget(steps=10, seconds=0.4)
-    time.sleep(0.5)
+    time.sleep(1.5)
     budget.spend()
 
 
 def test_a_wait_without_end_is_ended():
     budget = Budget(steps=10, seconds=0.05)
-    time.sleep(0.2)
+    time.sleep(0.6)
     assert status_of(budget) == "timeout"
