@@ -99,6 +99,8 @@ class Evaluator:
         return self.mp.power(base, exponent)
 
     def _function(self, node: Func) -> Any:
+        if not node.args:  # "cos()"
+            raise Undefined
         if node.name in ("sum", "prod") and len(node.args) == 4:
             return self._series(node)
         if node.name == "det" and isinstance(node.args[0], Matrix):
