@@ -174,18 +174,15 @@ def against_length(
         if inputs.hidden.device.type == "cpu":
             exact, yardstick = loss_rows.exact_gradients(part.hidden, part.weight, part.targets, objective)
             limits = held_against(exact, yardstick, part.hidden.dtype)
-        ours, eager = (
-            Row(loss_rows.ROWS["ours, default budget"], part, objective),
-            Row(loss_rows.eager, part, objective),
-        )
+        ours = Row(loss_rows.ROWS["ours, default budget"], part, objective)
+        eager = Row(loss_rows.eager, part, objective)
         measure_rows([ours, eager], exact, repeats)
         beside = {"eager_ms": eager.figures.get("total_ms"), "eager_mib": eager.figures.get("extra_mib")}
         found.append({"rows": length, **ours.figures, **beside, **limits})
         if "total_ms" in ours.figures:
             found[-1]["ms_per_1024"] = ours.figures["total_ms"] * 1024 / length
-        print(
-            f"  N={length}: {ours.figures.get('absent') or format(ours.figures['total_ms'], '.4g') + ' ms'}", flush=True
-        )
+        told = ours.figures.get("absent") or f"{ours.figures['total_ms']:.4g} ms"
+        print(f"  N={length}: {told}", flush=True)
     return found
 
 

@@ -11,12 +11,12 @@ left the device useless is no result: Broken, and the process should start anew,
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dftcore.diagnostics import finite
 from dftcore.files import write_json
 
 
@@ -93,4 +93,4 @@ def _finite(value: Any) -> Any:
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return finite(value) if isinstance(value, float) else value

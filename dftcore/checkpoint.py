@@ -119,7 +119,7 @@ class Saver:
             if not self.world.is_first_replica:
                 return
             partial.mkdir(parents=True, exist_ok=True)
-            part = partial / self._file(self.world.shard_rank)
+            part = partial / _file(self.world.shard_rank, self.world.shards)
             write_tensors(part, tensors, {"rows": json.dumps(rows)})
             checksums[self.world.shard_rank] = _checksum(part)
 
@@ -147,17 +147,14 @@ class Saver:
     def _see_all_parts(self, partial: Path, final: Path) -> None:
         """Without which nothing is published. Raises UserError where nodes write to disks of their own."""
         end = time.monotonic() + _PATIENCE
-        for rank in range(self.world.shards):
-            while not (partial / self._file(rank)).is_file():
+        for name in (_file(rank, self.world.shards) for rank in range(self.world.shards)):
+            while not (partial / name).is_file():
                 if time.monotonic() > end:
                     raise UserError(
-                        f"--output: the first rank does not see {self._file(rank)} of {final}; give a directory that"
-                        " all nodes share"
+                        f"--output: the first rank does not see {name} of {final}; give a directory that all nodes"
+                        " share"
                     )
                 time.sleep(0.1)
-
-    def _file(self, shard_rank: int) -> str:
-        return f"rank-{shard_rank}-of-{self.world.shards}.safetensors"
 
     def _together(self, work: Callable[[], None], final: Path) -> None:
         """Do `work` on every rank; when it fails on one, raise on all: no part is of use without the others."""
@@ -211,7 +208,7 @@ def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Non
 
 def _refuse_damaged(path: Path) -> None:
     checksums = describe(path)["crc32"]
-    names = [f"rank-{rank}-of-{len(checksums)}.safetensors" for rank in range(len(checksums))]
+    names = [_file(rank, len(checksums)) for rank in range(len(checksums))]
     mine = range(dist.get_rank(), len(names), dist.get_world_size())
     damaged = [names[rank] for rank in mine if _checksum(path / names[rank]) != checksums[rank]]
     if agree(bool(damaged)):
@@ -246,7 +243,7 @@ class _Pieces:
         self.files = []
         ranks = describe(path)["ranks"]
         for rank in range(ranks):
-            file = path / f"rank-{rank}-of-{ranks}.safetensors"
+            file = path / _file(rank, ranks)
             try:
                 opened = safe_open(file, framework="pt")
                 self.files.append((file, opened, json.loads(opened.metadata()["rows"])))
@@ -286,17 +283,19 @@ class _Pieces:
 
 
 def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor | DTensor]]:
-    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    strangers = [
-        name for name, parameter in module.named_parameters() if name in trained and parameter not in optimizer.state
-    ]
+    named = dict(module.named_parameters())
+    strangers = [name for name, value in named.items() if value.requires_grad and value not in optimizer.state]
     if strangers:  # a gathered parameter is another object than the rows that the optimizer knows
         raise RuntimeError(f"{len(strangers)} trained parameters have no optimizer state, {strangers[0]} the first")
-    for name, parameter in module.named_parameters():
+    for name, parameter in named.items():
         if parameter in optimizer.state:  # frozen parameters are those of the model that training started from
             yield f"param/{name}", parameter
             for moment in MOMENTS:
                 yield f"{moment}/{name}", optimizer.state[parameter][moment]
+
+
+def _file(shard_rank: int, shards: int) -> str:
+    return f"rank-{shard_rank}-of-{shards}.safetensors"
 
 
 def _hidden(path: Path) -> Path:

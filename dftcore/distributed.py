@@ -12,7 +12,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -186,12 +186,12 @@ def agree(value: bool, group: dist.ProcessGroup | None = None) -> bool:
     return bool(flag)
 
 
-def is_same_everywhere(text: str) -> bool:
-    """Whether all ranks give the same text."""
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
-    ends = torch.tensor([number, -number])
+def differing(texts: Sequence[str]) -> list[int]:
+    """Places of the texts that are not the same on all ranks; each rank gives as many."""
+    digests = torch.tensor([int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little") for text in texts])
+    ends = torch.stack([digests, -digests])
     dist.all_reduce(ends, op=dist.ReduceOp.MAX)
-    return bool(ends[0] == -ends[1])
+    return (ends[0] != -ends[1]).nonzero().flatten().tolist()
 
 
 def background_group() -> dist.ProcessGroup:

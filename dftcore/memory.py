@@ -33,6 +33,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dftcore.errors import UserError
+from dftcore.kernels.budget import default_error_budget
+from dftcore.kernels.order import SAMPLE, pays
 from dftcore.models import LanguageModelLoss
 from dftcore.parallel import stays_whole
 from dftcore.tables import markdown_table
@@ -231,19 +233,19 @@ def _loss_workspace(head: Tensor, job: Job) -> int:
     compute = job.dtype.itemsize
     if job.loss_backend == "reference":
         return 3 * 4 * rows * vocabulary  # logits, their softmax and its gradient, fp32
+    budget = default_error_budget(vocabulary, pays(rows)) if job.error_budget is None else job.error_budget
     if job.loss_backend == "torch":
-        from dftcore.kernels.order import SAMPLE, pays
         from dftcore.losses.scan import ROWS, SLICE_ELEMENTS
 
         chunk = min(rows, ROWS)
         columns = min(vocabulary, max(_VOCABULARY_BLOCK, SLICE_ELEMENTS // max(chunk, width)))
         weights = (2 if head.requires_grad else 1) * columns * width  # a slice's rows of W and, if there is one, of dW
         pieces = chunk * columns + weights + chunk * width  # with its logits and their states
-        order = 16 * vocabulary + 3 * 4 * SAMPLE * width if pays(rows) and job.error_budget != 0 else 0
+        order = 16 * vocabulary + 3 * 4 * SAMPLE * width if pays(rows) and budget else 0
         return hidden * (2 * compute + 4) + 4 * 4 * masses + 4 * pieces + order
     from dftcore.kernels.plan import memory
 
-    return memory(rows, width, vocabulary, compute, exact=job.error_budget == 0).peak + compute * hidden
+    return memory(rows, width, vocabulary, compute, exact=not budget).peak + compute * hidden
 
 
 def _shard_bytes(parameter: Tensor, shards: int) -> int:

@@ -35,7 +35,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where the questions of a benchmark lie: a file or directory, or a repository of the Hub."""
 
     dataset: str
@@ -67,28 +67,28 @@ NAMED: Mapping[str, _HubSet] = {
 }
 
 
-def source_of(name: str, data_dir: Path | None) -> Source:
+def origin_of(name: str, data_dir: Path | None) -> Origin:
     """A named benchmark's <data_dir>/<name>/test.jsonl if it is there, else its place on the Hub; or a file's path."""
     if name not in NAMED:
         if "/" not in name and not name.endswith((".jsonl", ".json", ".parquet")):
             raise UserError(f"--benchmarks: unknown benchmark {name!r}{nearest(name, NAMED)}")
-        return Source(Path(name).stem, Path(name))
+        return Origin(Path(name).stem, Path(name))
     if data_dir and not data_dir.is_dir():
         raise UserError(f"--data-dir: {data_dir} is not a directory")
     if data_dir and (local := data_dir / name / "test.jsonl").is_file():
-        return Source(name, local)
-    return Source(name, None, NAMED[name].repository)
+        return Origin(name, local)
+    return Origin(name, None, NAMED[name].repository)
 
 
 def load_questions(name: str, data_dir: Path | None, limit: int | None) -> list[Question]:
     """The first `limit` questions of a named benchmark or of a file."""
-    source = source_of(name, data_dir)
-    if not source.path:
+    origin = origin_of(name, data_dir)
+    if not origin.path:
         questions = _from_hub(name, NAMED[name])
     elif name in NAMED:
-        questions = _questions(find_source(str(source.path), option="--data-dir").rows(), name, "problem", "answer")
+        questions = _questions(find_source(str(origin.path), option="--data-dir").rows(), name, "problem", "answer")
     else:
-        questions = _questions(find_source(name, "test", "--benchmarks").rows(), source.dataset, "problem", "answer")
+        questions = _questions(find_source(name, "test", "--benchmarks").rows(), origin.dataset, "problem", "answer")
     return questions[:limit]
 
 

@@ -56,6 +56,13 @@ def unbroken(tiny_model, problems, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def like_large_problems(monkeypatch) -> None:
+    """Few rows and small vocabularies take the path of many and large ones."""
+    monkeypatch.setattr("dftcore.kernels.order.FEWEST_ROWS", 1)
+    monkeypatch.setattr("dftcore.kernels.budget.SMALL", 0)
+
+
+@pytest.fixture
 def program(capfd, monkeypatch) -> Callable[..., Finished]:
     """Run train.py, evaluate.py or a verb of `python -m dftcore` in this process: program("train.py", model=...)."""
     from dftcore.cli import run_program

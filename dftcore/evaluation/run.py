@@ -25,7 +25,7 @@ from dftcore.evaluation.summary import summarise
 from dftcore.files import alone_in, check_writable, read_json, write_json_lines
 from dftcore.grading import check_batch, locate_answer
 from dftcore.options import flatten
-from dftcore.questions import Question, load_questions, source_of
+from dftcore.questions import Question, load_questions, origin_of
 from dftcore.sampling import (
     PATIENCE,
     SampledModelOptions,
@@ -141,11 +141,11 @@ def _provenance(options: BenchmarkOptions, questions: Sequence[Question]) -> dic
     """Of each benchmark: where its questions come from, how many they are, a digest of questions and answers."""
     found = {}
     for name in options.benchmarks:
-        source = source_of(name, options.data_dir)
-        chosen = [question for question in questions if question.dataset == source.dataset]
+        origin = origin_of(name, options.data_dir)
+        chosen = [question for question in questions if question.dataset == origin.dataset]
         text = json.dumps([(q.id, q.problem, q.answer) for q in chosen])
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        found[source.dataset] = {"source": str(source), "questions": len(chosen), "digest": digest}
+        found[origin.dataset] = {"source": str(origin), "questions": len(chosen), "digest": digest}
     return found
 
 

@@ -101,9 +101,9 @@ def check_batch(
     """One Explanation for every (gold, prediction), in order.
 
     ``workers`` processes (default: one for each core that this one may use) each answer one item at a time within
-    ``timeout`` seconds and
-    ``memory_mb`` of address space. ``command`` replaces the grading process by another that keeps its protocol.
-    Raises ValueError for limits that are not positive and RuntimeError when the processes do not start.
+    ``timeout`` seconds and ``memory_mb`` of address space. ``command`` replaces the grading process by another that
+    keeps its protocol. Raises ValueError for limits that are not positive and RuntimeError when the processes do not
+    start.
     """
     if timeout <= 0 or memory_mb <= 0 or (workers is not None and workers <= 0):
         raise ValueError("workers, timeout and memory_mb must be positive")

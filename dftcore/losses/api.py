@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from dftcore.errors import UserError, nearest
+from dftcore.kernels.budget import default_error_budget
+from dftcore.kernels.order import pays
 from dftcore.losses import reference, routed, triton_backend
 from dftcore.losses.top_entropy import top_entropy
 from dftcore.objectives import Objective, TokenStatistics, as_objective
@@ -73,6 +75,8 @@ def linear_token_logprobs(
     _validate(hidden, weight, targets, bias, softcap, temperature, error_budget, outputs)
     chosen = _resolve(backend, hidden, weight)
     flat_hidden, flat_targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    if error_budget is None:
+        error_budget = default_error_budget(weight.shape[0], pays(flat_hidden.shape[0]))
     options: dict[str, Any] = {
         "bias": bias,
         "softcap": softcap,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from dftcore.kernels import order as orders
-from dftcore.kernels.budget import BLOCK, default_error_budget
+from dftcore.kernels.budget import BLOCK
 from dftcore.losses.reference import compute_dtype
 from dftcore.losses.routing import block_count, blocks, route, slabs
 from dftcore.losses.scan import ROWS, Transform, chunks, scan_exactly, slice_width
@@ -42,18 +42,16 @@ def token_logprobs(
     temperature: float,
     ignore_index: int,
     outputs: Sequence[str],
-    error_budget: float | None,
+    error_budget: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """hidden [N, D], weight [V, D], targets [N] -> logprob [N] with autograd, detached statistics [N]; ignored: 0.
 
     Raises ValueError for a target outside the vocabulary.
     """
-    budget = (
-        default_error_budget(weight.shape[0], orders.pays(hidden.shape[0])) if error_budget is None else error_budget
-    )
     logprob, _lse, _log_mass, _order, *statistics = _forward(
-        hidden, weight, targets, bias, softcap, temperature, ignore_index, budget, [n in outputs for n in STATISTICS]
-    )
+        hidden, weight, targets, bias, softcap, temperature, ignore_index, error_budget,
+        [name in outputs for name in STATISTICS],
+    )  # fmt: skip
     found = {name: values.detach() for name, values in zip(STATISTICS, statistics, strict=True) if name in outputs}
     return logprob, found
 

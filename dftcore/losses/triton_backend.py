@@ -13,9 +13,6 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from dftcore.kernels.budget import default_error_budget
-from dftcore.kernels.order import pays
-
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -29,7 +26,7 @@ def token_logprobs(
     temperature: float,
     ignore_index: int,
     outputs: Sequence[str],
-    error_budget: float | None,
+    error_budget: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """hidden [N, D], weight [V, D], targets [N] -> logprob [N] fp32 with autograd, detached statistics [N].
 
@@ -47,9 +44,7 @@ def token_logprobs(
         softcap=softcap,
         temperature=temperature,
         ignore_index=ignore_index,
-        error_budget=default_error_budget(weight.shape[0], pays(hidden.shape[0]))
-        if error_budget is None
-        else error_budget,
+        error_budget=error_budget,
         moments="entropy" in outputs or "sum_p2" in outputs,
         top1="top1" in outputs,
     )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from dftcore.sampling.huggingface import load_model
-from dftcore.sampling.interface import Decoding, Generation, Request, generation, rooms
+from dftcore.sampling.interface import Decoding, Generation, Request, context_of, generation, within_context
 
 _PAGE = 256  # tokens of one page of keys and values, the library's default
 _CPU_PAGES = 256  # at most; left alone, the library takes over half of the machine's memory
@@ -34,9 +34,17 @@ class ContinuousSampler:
     @torch.no_grad()  # not inference_mode: the library works in a thread of its own, on tensors made in this one
     def sample(self, requests: Sequence[Request]) -> list[Generation]:
         """One completion for each request. Raises RuntimeError when the library loses or fails one."""
+        prompts = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
+        return within_context(
+            prompts,
+            self.decoding.max_new_tokens,
+            context_of(self.model.config),
+            lambda places, room: self._sample([prompts[p] for p in places], requests[0].seed, room),
+        )
+
+    def _sample(self, prompts: list[list[int]], seed: int, room: list[int]) -> list[Generation]:
         from transformers import ContinuousBatchingConfig, GenerationConfig
 
-        prompts = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
         sampled = self.decoding.temperature > 0.0
         outputs = self.model.generate_batch(
             prompts,
@@ -49,13 +57,12 @@ class ContinuousSampler:
                 eos_token_id=list(self.decoding.stop.ids),
                 pad_token_id=self.tokenizer.pad_token_id,
             ),
-            continuous_batching_config=ContinuousBatchingConfig(seed=requests[0].seed % 2**63, **self._room(prompts)),
+            continuous_batching_config=ContinuousBatchingConfig(seed=seed % 2**63, **self._room(prompts)),
         )
         failed = [output.error for output in outputs.values() if output.error is not None]
-        if failed or len(outputs) != len(requests):
-            raise RuntimeError(f"continuous batching lost {len(requests) - len(outputs)} requests; {failed[:1]}")
+        if failed or len(outputs) != len(prompts):
+            raise RuntimeError(f"continuous batching lost {len(prompts) - len(outputs)} requests; {failed[:1]}")
         # The library orders its outputs as the prompts, and lets them pass the model's context.
-        room = rooms(prompts, self.decoding.max_new_tokens, self.model.config)
         return [
             generation(self.tokenizer, output.generated_tokens[:count], self.decoding.stop)
             for output, count in zip(outputs.values(), room, strict=True)

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from dftcore.sampling.interface import Decoding, Generation, Request, generation, has_ended, rooms
+from dftcore.sampling.interface import Decoding, Generation, Request, context_of, generation, has_ended, within_context
 
 STRETCH = 64  # tokens between two looks at which rows have ended
 
@@ -50,38 +51,32 @@ class HuggingFaceSampler:
     @torch.inference_mode()
     def sample(self, requests: Sequence[Request]) -> list[Generation]:
         """One completion for each request, as one left-padded batch; none passes the model's context."""
-        prompts = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)
-        room = rooms(prompts["input_ids"], self.decoding.max_new_tokens, self.model.config)
-        fitting = [index for index, tokens in enumerate(room) if tokens]
-        found = [Generation("", 0, "length")] * len(requests)
-        for index, generated in zip(
-            fitting, self._sample([requests[i] for i in fitting], [room[i] for i in fitting]), strict=True
-        ):
-            found[index] = generated
-        return found
+        prompts = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
+        return within_context(
+            prompts,
+            self.decoding.max_new_tokens,
+            context_of(self.model.config),
+            lambda places, room: self._sample([prompts[p] for p in places], [requests[p].seed for p in places], room),
+        )
 
-    def _sample(self, requests: Sequence[Request], room: Sequence[int]) -> list[Generation]:
+    def _sample(self, prompts: list[list[int]], seeds: list[int], room: list[int]) -> list[Generation]:
         from transformers import DynamicCache
 
-        if not requests:
-            return []
-        prompts = self.tokenizer(
-            [request.prompt for request in requests],
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            add_special_tokens=False,
-        ).to(self.device)
-        tokens, mask = prompts["input_ids"], prompts["attention_mask"]  # [rows, width + drawn], [rows, ...]
+        def padded(rows: list[Tensor], filler: int) -> Tensor:
+            return pad_sequence(rows, batch_first=True, padding_value=filler, padding_side="left").to(self.device)
+
+        rows_of = [torch.tensor(ids) for ids in prompts]
+        tokens = padded(rows_of, self.tokenizer.pad_token_id)  # [rows, width + drawn], as is the mask
+        mask = padded([torch.ones_like(ids) for ids in rows_of], 0)
         width, limit = tokens.shape[1], max(room)
         draw = None
         if self.decoding.temperature > 0.0:
-            noise = np.stack([_uniforms(request.seed, limit) for request in requests], axis=1)
+            noise = np.stack([_uniforms(seed, limit) for seed in seeds], axis=1)
             uniforms = torch.from_numpy(noise).to(self.device)
             draw = _Draw(uniforms, width, self.decoding.temperature, self.decoding.top_p)
         cache = DynamicCache(config=self.model.config)
         found: dict[int, Generation] = {}
-        rows = list(range(len(requests)))  # which request each row of the batch belongs to
+        rows = list(range(len(prompts)))  # which request each row of the batch belongs to
         while True:
             tokens = self._stretch(tokens, mask, cache, draw, min(STRETCH, width + limit - tokens.shape[1]))
             drawn = [new[: room[row]] for new, row in zip(tokens[:, width:].tolist(), rows, strict=True)]
@@ -93,7 +88,7 @@ class HuggingFaceSampler:
             for place in set(range(len(rows))) - set(kept):
                 found[rows[place]] = generation(self.tokenizer, drawn[place], self.decoding.stop)
             if not kept:
-                return [found[index] for index in range(len(requests))]
+                return [found[index] for index in range(len(prompts))]
             mask = torch.cat([mask, mask.new_ones(len(rows), tokens.shape[1] - mask.shape[1])], dim=1)
             if len(kept) < len(rows):
                 rows = [rows[place] for place in kept]

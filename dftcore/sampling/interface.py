@@ -6,7 +6,7 @@ A back-end is an object with ``sample(requests) -> generations``, in order, one 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,15 +50,28 @@ class Sampler(Protocol):
     def sample(self, requests: Sequence[Request]) -> list[Generation]: ...
 
 
-def rooms(prompts: Sequence[Sequence[int]], max_new_tokens: int, config: Any) -> list[int]:
-    """How many tokens may follow each prompt: prompt and completion share the model's context, as vLLM has it.
+def within_context(
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    context: int | None,
+    sample: Callable[[list[int], list[int]], Sequence[Generation]],
+) -> list[Generation]:
+    """A completion of each prompt's token ids: both share the model's context, of so many tokens or without limit.
 
-    config: of the model; one that states no context has no limit.
+    sample: takes the places of the prompts that leave room, and how many tokens each may get. The others' completions
+    are empty.
     """
-    context = getattr(config.get_text_config(), "max_position_embeddings", None) or max_new_tokens + max(
-        map(len, prompts)
-    )
-    return [max(0, min(max_new_tokens, context - len(prompt))) for prompt in prompts]
+    room = [min(max_new_tokens, (context or len(ids) + max_new_tokens) - len(ids)) for ids in prompts]
+    places = [place for place, tokens in enumerate(room) if tokens > 0]
+    found = [Generation("", 0, "length")] * len(prompts)
+    for place, generated in zip(places, sample(places, [room[p] for p in places]) if places else (), strict=True):
+        found[place] = generated
+    return found
+
+
+def context_of(config: Any) -> int | None:
+    """The context that a model's configuration states."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def sample_seed(run_seed: int, dataset: str, question: str, sample: int) -> int:

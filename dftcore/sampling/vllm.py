@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from dftcore.errors import UserError, one_line
-from dftcore.sampling.interface import Decoding, Generation, Request, generation
+from dftcore.sampling.interface import Decoding, Generation, Request, generation, within_context
 
 _CPU_CACHE = "4"  # GiB of keys and values; left alone, vLLM wants over nine tenths of the machine's memory
 
@@ -66,23 +66,23 @@ class VLLMSampler:
     def sample(self, requests: Sequence[Request]) -> list[Generation]:
         """One completion for each request. Raises RuntimeError when the engine gives one up."""
         prompts = self.tokenizer([request.prompt for request in requests], add_special_tokens=False)["input_ids"]
-        fitting = [place for place, ids in enumerate(prompts) if len(ids) < self.context]
-        outputs = self.engine.generate(
-            [{"prompt_token_ids": prompts[place]} for place in fitting],
-            [self._params(requests[place]) for place in fitting],
-            use_tqdm=False,
-        )
-        found = [Generation("", 0, "length")] * len(requests)
-        for place, output in zip(fitting, outputs, strict=True):
-            found[place] = self._generation(output.outputs[0])
-        return found
 
-    def _params(self, request: Request) -> Any:
+        def sample(places: list[int], room: list[int]) -> list[Generation]:
+            outputs = self.engine.generate(
+                [{"prompt_token_ids": prompts[place]} for place in places],
+                [self._params(requests[place], limit) for place, limit in zip(places, room, strict=True)],
+                use_tqdm=False,
+            )
+            return [self._generation(output.outputs[0]) for output in outputs]
+
+        return within_context(prompts, self.decoding.max_new_tokens, self.context, sample)
+
+    def _params(self, request: Request, max_tokens: int) -> Any:
         decoding = self.decoding
         return self.params(
             temperature=decoding.temperature,
             top_p=decoding.top_p,
-            max_tokens=decoding.max_new_tokens,
+            max_tokens=max_tokens,
             seed=request.seed % 2**63,  # signed there
             stop_token_ids=list(decoding.stop.ids),
             ignore_eos=True,  # those ids are all that ends a completion

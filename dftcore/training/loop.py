@@ -120,7 +120,7 @@ class Loop:
         targets, tokens = sum_over_ranks(counts).tolist()
         sums = torch.zeros(SIZE, dtype=torch.float64, device=device)
         for number, batch in enumerate(passes, 1):
-            if isinstance(self.module, FSDPModule):
+            if self.world.replicas > 1 and isinstance(self.module, FSDPModule):
                 self.module.set_requires_all_reduce(number == len(passes))  # between replicas; within one, each pass
             normalizer = targets / self.world.size
             if self.options.run.normalization == "legacy-verl":

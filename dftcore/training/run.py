@@ -11,7 +11,7 @@ import torch
 from dftcore import checkpoint, lora, models
 from dftcore.data import batching, chat, sources
 from dftcore.data.documents import Documents, Selection, tokenise
-from dftcore.distributed import World, barrier, is_same_everywhere, process_group, sum_over_ranks
+from dftcore.distributed import World, barrier, differing, process_group, sum_over_ranks
 from dftcore.errors import UserError
 from dftcore.files import check_writable, set_aside, sweep, write_text
 from dftcore.objectives import Objective
@@ -77,7 +77,8 @@ def _run(
         identity["reference_weights"] = reference.digest
     if options.lora.lora_rank is not None:  # its checkpoints lean on the frozen weights
         identity["base"] = models.fingerprint(directory)
-    _refuse_ranks_that_differ(flatten(options) | identity)
+    _refuse_ranks_that_differ(flatten(options))
+    _refuse_ranks_that_differ(identity)  # after the options, which say what it holds
     start = _find_start(run, identity, world)
     before: dict[str, Any] = checkpoint.describe(start) if start else {"step": 0, "context": {}}
     checkpoints, step = run.output / "checkpoints", before["step"]
@@ -158,9 +159,9 @@ def _summary(
 
 def _refuse_ranks_that_differ(given: dict[str, Any]) -> None:
     """Nodes with files of their own would learn different data, or wait for each other for ever. Raises UserError."""
-    for name, value in given.items():
-        if not is_same_everywhere(str(value)):
-            raise UserError(f"{_told(name)} differs between ranks; give all nodes the same command and the same files")
+    for place in differing([str(value) for value in given.values()]):
+        name = _told(list(given)[place])
+        raise UserError(f"{name} differs between ranks; give all nodes the same command and the same files")
 
 
 def _told(name: str) -> str:

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from dftcore.kernels import order
-
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
@@ -44,11 +42,5 @@ def require_gpu() -> None:
 
 
 @pytest.fixture(autouse=True)
-def order_for_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small problems take the path of large ones."""
-    monkeypatch.setattr(order, "FEWEST_ROWS", 1)
-
-
-@pytest.fixture(autouse=True)
-def _small_vocabularies_are_routed_too(monkeypatch):
-    monkeypatch.setattr("dftcore.kernels.budget.SMALL", 0)
+def _as_if_large(like_large_problems: None) -> None:
+    """All of them are small here."""

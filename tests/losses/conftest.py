@@ -9,8 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from dftcore.kernels import order
-
 
 @dataclass
 class Problem:
@@ -52,11 +50,5 @@ def make_problem() -> Callable[..., Problem]:
 
 
 @pytest.fixture(autouse=True)
-def order_for_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small problems take the path of large ones."""
-    monkeypatch.setattr(order, "FEWEST_ROWS", 1)
-
-
-@pytest.fixture(autouse=True)
-def _small_vocabularies_are_routed_too(monkeypatch):
-    monkeypatch.setattr("dftcore.kernels.budget.SMALL", 0)
+def _as_if_large(like_large_problems: None) -> None:
+    """All of them are small here."""
