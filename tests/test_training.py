@@ -78,6 +78,23 @@ def test_packing_and_micro_batches_change_only_rounding(unbroken, program, tiny_
     assert column(tmp_path / "run", "loss") == pytest.approx(column(unbroken, "loss"), rel=1e-5)
 
 
+def test_one_rank_with_eight_passes_equals_eight_ranks_with_one_equals_packed(
+    unbroken, program, tiny_model, problems, tmp_path
+):
+    padded = {"batch_size": 8, "micro_batch_size": 1}
+    runs = [tmp_path / f"ranks-{ranks}" for ranks in (1, 8)]
+    one = program("train.py", "--no-packing", **run_options(tiny_model, problems, runs[0], **padded))
+    assert one.status == 0, one.err
+    eight = torchrun(8, "train.py", "--no-packing", **run_options(tiny_model, problems, runs[1], **padded))
+    assert eight.status == 0, eight.err
+    assert len(list((runs[1] / "checkpoints/step-00000010").glob("rank-*-of-8.safetensors"))) == 8
+    for run in runs:
+        for name in ("loss", "nll", "grad_norm"):
+            assert column(run, name) == pytest.approx(column(unbroken, name), rel=1e-5), name
+        for name, value in weights(unbroken).items():
+            assert torch.allclose(value, weights(run)[name], atol=2e-5), name
+
+
 def test_sft_and_dft_differ_from_the_first_step_on(unbroken, program, tiny_model, problems, tmp_path):
     done = program("train.py", **run_options(tiny_model, problems, tmp_path / "run", objective="sft", max_steps=2))
     assert done.status == 0, done.err
