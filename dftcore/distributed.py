@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -75,8 +76,10 @@ def local_device() -> torch.device:
 def process_group(timeout: timedelta = timedelta(minutes=30), replicas: int = 1) -> Iterator[World]:
     """The default group over all ranks, gloo on CPU and NCCL on GPUs, torn down after what lived on it is collected.
 
-    Sharded state must be gone before the group is destroyed, so keep it inside a function called in the block.
+    Sharded state must be gone before the group is destroyed, so keep it inside a function called in the block. The
+    cores of a host are divided among its ranks.
     """
+    _share_cores()
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     cuda = torch.cuda.is_available()
     device = local_device()
@@ -102,6 +105,21 @@ def process_group(timeout: timedelta = timedelta(minutes=30), replicas: int = 1)
             _leave()
         raise
     _leave()
+
+
+def _share_cores() -> None:
+    """torchrun gives each of several ranks one thread, unless OMP_NUM_THREADS was set: too few for work on the CPU."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if ranks == 1:
+        return
+    try:  # torchrun, the parent, sets the variable itself: what it was started with tells whether the user did
+        given = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return
+    if not any(variable.startswith(b"OMP_NUM_THREADS=") for variable in given):
+        threads = max(1, len(os.sched_getaffinity(0)) // ranks)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for what this rank launches
+        torch.set_num_threads(threads)
 
 
 def _leave() -> None:
