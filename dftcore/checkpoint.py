@@ -77,7 +77,8 @@ class Saver:
         tensors, rows = {}, {}
         for name, tensor in _state(module, optimizer) if self.world.is_first_replica else ():
             local, rows[name] = local_tensor(tensor).detach(), local_rows(tensor)
-            tensors[name] = local.cpu().contiguous() if wait else self._copy(name, local)
+            copy = name in self.copies or not wait  # what an earlier save has allocated is there anyway
+            tensors[name] = self._copy(name, local) if copy else local.cpu().contiguous()
         copied = torch.cuda.current_stream().record_event() if self.world.device.type == "cuda" else None
         state = {"step": step, "updates": updates_done(optimizer), "ranks": self.world.shards, "run": self.run}
         state["context"] = dict(context or {})

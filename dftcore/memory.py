@@ -3,7 +3,8 @@
     plan = foretell(module, traced, job)        # bytes by kind, at the moment of the peak
     print(table([plan, ...]))
 
-What lives between steps follows from shapes: parameters, gradients and AdamW's two moments, sharded by rows. What a
+What lives between steps follows from shapes: parameters, gradients and AdamW's two moments, sharded by rows, on the
+device or offloaded to CPU memory, where a checkpoint that is being written has a copy of the state besides. What a
 pass adds is traced: decoder layers run forward and backward on fake tensors, which have shapes and no memory, while
 every tensor alive is counted; so it follows the architecture, the attention in use, recomputation and frozen weights.
 FSDP2's buffers are those of `parallel.shard`; a model that stays whole has none. Three moments can be a pass's peak:
@@ -19,10 +20,13 @@ Not counted: the CUDA context, NCCL's buffers, fragmentation. Layers that torch.
 from __future__ import annotations
 
 import math
+import os
 import re
 import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,6 +62,7 @@ class Job:
     loss_backend: str = "triton"
     error_budget: float | None = None
     anchored: bool = False  # a frozen model of the same shapes runs beside the trained one
+    async_save: bool = True
 
     @property
     def ranks(self) -> int:
@@ -74,7 +79,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Plan:
-    """Bytes on one rank's device, by kind, and in `host` what is offloaded to CPU memory.
+    """Bytes on one rank's device, by kind, and in `host` those in CPU memory.
 
     `activations` are kept from the forward to the backward; loss, layer and end are what each of those moments adds.
     """
@@ -101,10 +106,12 @@ class Plan:
         moments = {"loss": self.activations + self.loss, "layer": self.activations + self.layer, "end": self.end}
         return max(moments, key=lambda name: moments[name])
 
-    def verdict(self, device_bytes: int) -> str:
-        if self.peak > (1 + ACCURACY) * device_bytes:
-            return "does not fit"
-        return "fits" if self.peak <= device_bytes / (1 + ACCURACY) else "may not fit"
+
+def verdict(planned: int, available: int) -> str:
+    """Of so many bytes where so many are."""
+    if planned > (1 + ACCURACY) * available:
+        return "does not fit"
+    return "fits" if planned <= available / (1 + ACCURACY) else "may not fit"
 
 
 class LiveBytes(TorchDispatchMode):
@@ -206,6 +213,8 @@ def foretell(module: LanguageModelLoss, traced: Trace, job: Job) -> Plan:
     # A gradient until it is added to the others; FSDP2's unsharded one, and its fp32 copy that is reduced.
     on_the_way = compute if whole else compute + torch.float32.itemsize
     static = (kept, gradients, 2 * gradients)
+    saved = 3 * gradients if job.async_save or not job.offload else 0  # parameters and moments, copied
+    offloaded = sum(static) + job.anchored * _reference_shards(parameters, job) if job.offload else 0
     return Plan(
         *((0, 0, 0) if job.offload else static),
         gathered=gathered,
@@ -214,16 +223,19 @@ def foretell(module: LanguageModelLoss, traced: Trace, job: Job) -> Plan:
         loss=head_gradient + _loss_workspace(head, job),
         layer=head_gradient + layer_gradient * on_the_way + traced.passing,
         end=root_gradient * on_the_way,
-        host=sum(static) if job.offload else 0,
+        host=offloaded + saved,
     )
 
 
 def _reference(parameters: Sequence[Tensor], root: int, head: Tensor, job: Job) -> int:
     """Bytes of the frozen model in the compute type: its shards, its root group gathered, its hidden states."""
-    compute = job.dtype.itemsize
-    shards = 0 if job.offload else sum(_shard_rows(parameter, job.shards) for parameter in parameters)
+    shards = 0 if job.offload else _reference_shards(parameters, job)
     gathered = 0 if stays_whole((), job.ranks, job.dtype, job.offload) else root
-    return compute * (shards + gathered + job.rows * job.tokens * head.shape[1])
+    return shards + job.dtype.itemsize * (gathered + job.rows * job.tokens * head.shape[1])
+
+
+def _reference_shards(parameters: Sequence[Tensor], job: Job) -> int:
+    return job.dtype.itemsize * sum(_shard_rows(parameter, job.shards) for parameter in parameters)
 
 
 def _loss_workspace(head: Tensor, job: Job) -> int:
@@ -266,8 +278,8 @@ def _trained(module: nn.Module) -> list[Tensor]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
-def table(plans: Sequence[tuple[int, Plan]], device_bytes: int | None) -> str:
-    """One column for each number of ranks, in GiB a rank."""
+def table(plans: Sequence[tuple[int, Plan]], device_bytes: int | None, host_bytes: int | None, node: int) -> str:
+    """One column for each number of ranks, in GiB a rank; on a node of host_bytes are up to `node` of them."""
     kinds = {
         "parameters": "parameters",
         "gradients": "gradients",
@@ -284,12 +296,27 @@ def table(plans: Sequence[tuple[int, Plan]], device_bytes: int | None) -> str:
     rows = [["GiB a GPU", *(f"{ranks} rank{'s' * (ranks > 1)}" for ranks, _ in plans)]]
     for field, name in kinds.items():
         values = [getattr(plan, field) for _, plan in plans]
-        if field not in ("host", "reference") or any(values):
+        if field != "reference" or any(values):
             rows.append([name, *(f"{value / GIB:.2f}" for value in values)])
     rows.append(["reached in", *(plan.moment for _, plan in plans)])
     if device_bytes is not None:
-        rows.append([f"in {device_bytes / GIB:.1f} GiB", *(plan.verdict(device_bytes) for _, plan in plans)])
+        rows.append([f"in {device_bytes / GIB:.1f} GiB", *(verdict(plan.peak, device_bytes) for _, plan in plans)])
+    if host_bytes is not None:
+        name = f"in {host_bytes / GIB:.1f} GiB of CPU memory, {node} ranks a node at most"
+        rows.append([name, *(verdict(min(ranks, node) * plan.host, host_bytes) for ranks, plan in plans)])
     return markdown_table(rows)
+
+
+def host_bytes() -> int:
+    """CPU memory that the processes of this host may take: its own, or less where a control group limits it."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(OSError):
+        group = Path("/proc/self/cgroup").read_text().partition("0::/")[2].partition("\n")[0]
+        place = Path("/sys/fs/cgroup") / group
+        for path in (place, *place.parents[: len(Path(group).parts)]):
+            with suppress(OSError, ValueError):  # the uppermost has no such file; "max" is no number
+                limits.append(int((path / "memory.max").read_text()))
+    return min(limits)
 
 
 def parse_bytes(text: str, option: str) -> int:

@@ -75,6 +75,17 @@ def test_the_next_save_waits_for_the_one_under_way_and_old_ones_go(state, disk, 
         assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
 
 
+def test_a_save_that_is_waited_for_takes_no_memory_beside_the_copies(state, disk, world, tmp_path, monkeypatch):
+    written, write = [], checkpoint.write_tensors
+    monkeypatch.setattr(checkpoint, "write_tensors", lambda *what: written.append(what[1]) or write(*what))
+    disk.set()
+    with Saver(tmp_path, world, {}, keep=2) as saver:
+        saver.save(1, *state)
+        saver.save(2, *state, wait=True)
+    assert len(written) == 2
+    assert all(tensor is saver.copies[name] for tensors in written for name, tensor in tensors.items())
+
+
 def test_without_a_background_a_save_is_done_when_it_returns(state, disk, world, tmp_path):
     disk.set()
     with Saver(tmp_path, world, {}, keep=1, background=False) as saver:

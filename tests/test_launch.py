@@ -1,4 +1,4 @@
-"""The cores are divided among ranks: by programs that launch others, and by ranks that torchrun gave one thread each."""
+"""The cores are divided among ranks: by programs that launch others, and by ranks that torchrun gave a thread each."""
 
 from __future__ import annotations
 

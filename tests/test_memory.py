@@ -1,12 +1,15 @@
 """The memory plan: within 15 % of a real step counted tensor by tensor, and what is said and refused because of it."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from measured_step import measure
+from safetensors.torch import load_file
 from support import ROOT, run_options
 
 from dftcore import memory, models
@@ -100,10 +103,48 @@ def test_replicas_and_offload_in_the_plan(program, tiny_model, tmp_path):
     done = program("train.py", "--dry-run", "--cpu-offload", "--ranks", "4", "6", **options, replicas=2)
     assert done.status == 0, done.err
     assert "| 4 ranks | 6 ranks |" in done.out
-    assert "in CPU memory" in done.out
     refusal = program("train.py", "--dry-run", **options, replicas=2, ranks=3).refusal
     assert "--ranks: none of (3,) is a multiple of --replicas 2" in refusal
     assert "--ranks: it names the plans that --dry-run prints" in program("train.py", **options, ranks=2).refusal
+
+
+def test_cpu_memory_is_planned_and_a_run_that_its_host_cannot_hold_is_refused(program, tiny_model, problems, tmp_path):
+    parameters = sum(tensor.numel() for tensor in load_file(tiny_model / "model.safetensors").values())
+    module = models.LanguageModelLoss(models.build(models.load_config(tiny_model)), models.Objective("dft"))
+    plan = [
+        memory.foretell(module, memory.Trace(0, 0), memory.Job(1, 9, torch.float32, 1, offload=True, async_save=copied))
+        for copied in (False, True)
+    ]
+    assert plan[0].host == 16 * parameters, "fp32 parameters, gradients and two moments"
+    assert plan[1].host == 28 * parameters, "and a copy of parameters and moments"
+    options = run_options(
+        tiny_model, problems, tmp_path / "run", max_steps=1, host_memory=f"{plan[0].host / 2**20:.3f}MiB"
+    )
+    refusal = program("train.py", "--cpu-offload", **options).refusal
+    assert "GiB of CPU memory for the ranks of a node, which has 0.0 GiB; what would fit: --no-async-save" in refusal
+    done = program("train.py", "--cpu-offload", "--no-async-save", **options)
+    assert done.status == 0, done.err
+    done = program("train.py", "--dry-run", "--cpu-offload", **{**options, "ranks": 16, "host_memory": "1GB"})
+    assert done.status == 0, done.err
+    assert re.search(r"\| in 0.9 GiB of CPU memory, 8 ranks a node at most \| fits +\|", done.out)
+
+
+def test_a_host_has_what_its_control_group_allows(tmp_path, monkeypatch):
+    group = tmp_path / "sys/fs/cgroup/job/step"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("max\n")
+    (group.parent / "memory.max").write_text("123456\n")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/job/step\n")
+    assert memory.host_bytes() > 1 << 28
+    monkeypatch.setattr(memory, "Path", lambda path: tmp_path / str(path).lstrip("/") if path[0] == "/" else Path(path))
+    assert memory.host_bytes() == 123456
+
+
+def test_a_dry_run_of_which_no_plan_fits_says_so(program, tiny_model, tmp_path):
+    done = program("train.py", "--dry-run", model=tiny_model, device_memory="1MB")
+    assert done.out.count("does not fit") == 4
+    assert "none of these plans can fit; what would fit: nothing tried" in done.refusal
 
 
 def test_shards_are_counted_as_the_largest():

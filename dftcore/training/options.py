@@ -21,7 +21,7 @@ from dftcore.training.context import needs_reference
 @dataclass(frozen=True)
 class ModelOptions:
     model: str = option(help="Hub id or local directory in Hugging Face safetensors format")
-    chat_template: str | None = option(None, "template file, or user-assistant | problem-solution")
+    chat_template: str | None = option(None, "template file, or user-assistant | problem-solution | llama-base")
     dtype: Literal["float32", "bfloat16"] = option("bfloat16", "compute type")
     master_dtype: Literal["float32", "bfloat16"] = option(
         "float32",
@@ -97,6 +97,9 @@ class PlanOptions:
     ranks: tuple[int, ...] = option((), "numbers of GPUs to plan for; none: those of this launch, or 1, 2, 4 and 8")
     device_memory: str | None = option(
         None, "memory of a GPU to plan for, such as 80GiB; none: what the GPU at hand has. A run that cannot fit stops"
+    )
+    host_memory: str | None = option(
+        None, "CPU memory of a node, likewise; none: what this one has, or with --dry-run as much as it takes"
     )
 
 
