@@ -103,7 +103,9 @@ _ROUNDED = re.compile(
 _OPTION = re.compile(r"\(?([A-H])\)?(?=\s*(?:$|[.,;:]|because\b|since\b|as\b|for\b))")
 _JOINING = frozenset(["and", "or", "in"])
 # Words, then a value: "he pays 10", "giving $x = 5$", but not "odd $n$" or "Area = 5".
-_LEAD_IN = re.compile(r"([A-Za-z]{2,})(?:\s+[A-Za-z]+)*\s+(?:\\?[$€£¥₹]|\\\(|[(\[])?\s*[-+\d\\]*(?:\d|[A-Za-z]+\s*=)")
+_LEAD_IN = re.compile(
+    r"([A-Za-z]{2,})(?:\s+[A-Za-z]+)*\s+(?:(?:\\?[$€£¥₹]|\\\(|[(\[])\s*)?[-+\d\\]*(?:\d|[A-Za-z]+\s*=)"
+)
 _CLAUSE = re.compile(
     r"(?:\bis\b|\bare\b|\bequals\b|\bto be\b|=)\s+(?!not\b)(?!.*(?:\bis\b|\bare\b|\bequals\b))", re.DOTALL
 )

@@ -15,7 +15,7 @@ _NUMERAL = (
 # Digits that are no number by themselves: dates, ranges, versions and identifiers (2020-03-02, 555-1234, 2–3,
 # 12/25/2020, 1.2.3, COVID-19), not 12-inch nor n-1.
 _COMPOUND = (
-    r"(?<![\w.\\–-])[-+−]?[$€£]?(?:(?:\d+(?:,\d{3})*(?:\.\d+)?|[A-Za-z]{2,}\w*)(?:[-–]\w+)*[-–][$€£]?\d\w*"
+    r"(?<![\w.\\–-])[-+−]?[$€£]?(?:(?:\d+(?:,\d{3})*(?:\.\d+)?|[A-Za-z]{2}\w*)(?:[-–]\w+)*[-–][$€£]?\d\w*"
     r"|\d+(?:/\d+){2,}|\d+(?:\.\d+){2,})(?:[-–/:.]\w+)*"
 )
 # One value of several numbers: a ratio or a time of day.

@@ -31,6 +31,7 @@ _INTEGER_FUNCTIONS = frozenset({"floor", "ceil", "gcd", "lcm"})
 _SCALES = (1, 1, 3, 40, -1, -7)
 _WHOLE_POINTS = 40
 _COUNTERS = frozenset("ijkmnKMN")
+_HYPERBOLIC = frozenset(name for name in INVERSES if name.endswith("h"))
 _WITH_POLES = frozenset({"tan", "cot", "sec", "csc"})
 _local = threading.local()
 
@@ -114,6 +115,7 @@ class Evaluator:
                 return self.mp.mpf((0, 1, 0, -1)[(quarter + (node.name == "cos")) % 4])
             plain = _SAME_NAME.get(node.name)
             if plain is not None and len(args) == 1:
+                self._count_turns(node.name, args[0])
                 value = getattr(self.mp, plain)(args[0])
                 beyond = node.name in _WITH_POLES and abs(value) > self.mp.mpf(10) ** (self.digits - _GUARD)
                 if beyond or not self.mp.isfinite(value):
@@ -130,6 +132,17 @@ class Evaluator:
         turns = 2 * self.mp.re(angle) / self.mp.pi
         nearest = int(self.mp.nint(turns))
         return nearest if nearest and abs(turns - nearest) < self.mp.mpf(10) ** (2 * _GUARD - self.digits) else None
+
+    def _count_turns(self, name: str, angle: Any) -> None:
+        """What repeats or grows with its argument loses the digits that stand before the argument's point."""
+        size = self.mp.mag(angle) if angle != 0 else 0
+        if name not in INVERSES or size <= 0:
+            return
+        before = float(size) * 0.30103
+        grows = name in _HYPERBOLIC or self.mp.im(angle) != 0
+        if before > _MOST_DIGITS or (grows and size > math.log2(_MAX_LOG2)):
+            raise TooLarge
+        self.lost = max(self.lost, before)
 
     def opaque(self, name: str, args: list[Any]) -> Any:
         """A function without a definition: a value as good as random that depends on the arguments only."""

@@ -9,7 +9,7 @@ import pytest
 from test_grading_different import DIFFERENT
 from test_grading_same import SAME
 
-from dftcore.grading import explain, extract_answer
+from dftcore.grading import explain, extract_answer, locate_answer
 
 CAP = 1.0  # seconds of processor time: a pause of the machine is not the checker's
 
@@ -60,6 +60,10 @@ BOMBS = {
     "sum of sums": r"\sum_{k=1}^{2000}\sum_{j=1}^{2000}\sin(kj)",
     "expansion": "(a+b+c+d+e)^{80}",
     "sine of a vast number": r"\sin(10^{10^{12}})",
+    "sine of a number with a billion digits": r"\sin(10^{10^9})",
+    "tangent of a tower": r"\tan(9^{9^9})",
+    "hyperbolic sine of a vast number": r"\sinh(10^{10^9})",
+    "cosine of a vast imaginary number": r"\cos(i\cdot 10^{10^9})",
     "exponential tower": "e^{e^{e^{e^{10}}}}",
     "matrix power": r"\begin{pmatrix}x&y\\z&w\end{pmatrix}^{12}",
     "determinant": r"\det\begin{pmatrix}" + r"\\".join([f"x_{{{n}}}&" * 8 + "y" for n in range(9)]) + r"\end{pmatrix}",
@@ -123,6 +127,25 @@ def test_long_texts_still_state_their_answer(text):
     assert explain("7", text).verdict
     assert time.process_time() - start < CAP
     assert not explain("8", text).verdict
+
+
+# What a text may repeat without end; ~ stands for a space.
+REPEATED = r"""
+a I places million 7 -7 1, 1/2 12:30 2020-03-02 x-1 1.2.3 5% $1 $x$ $ \( \[ ( ) (1,2) [ { \{ \boxed{ \boxed{1} ####
+A: A) answer answer: answer~is answer~to final~answer~is not if since (since or ... ? ! ** * ` ``` <| <think> \\
+\text{a} 2~hours~ he~said: I'm 答案 é 10^{ = < ~ ~~! \t\n
+"""
+
+
+@pytest.mark.parametrize("length", [7_900, 15_900, 100_000])  # each on one side of a limit of the search
+def test_an_answer_is_found_in_linear_time(length):
+    for unit in (unit.replace("~", " ").replace(r"\t\n", "\t\n") for unit in REPEATED.split()):
+        for joint in ("", " "):
+            body = (unit + joint) * (length // len(unit + joint))
+            for text in (f"If {body} 7", rf"The answer is {body}.", rf"x = \boxed{{1}} {body} !"):
+                start = time.process_time()
+                locate_answer(text)
+                assert time.process_time() - start < CAP, (unit, joint)
 
 
 def test_limits_hold_in_a_thread():
