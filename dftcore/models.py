@@ -161,8 +161,8 @@ def check_vocabulary(tokenizer: Any, config: Any, directory: Path) -> None:
         )
 
 
-def build(config: Any, dtype: torch.dtype = torch.float32) -> Any:
-    """The model on the meta device, without memory; `load_weights` fills it."""
+def build(config: Any, dtype: torch.dtype = torch.float32, option: str = "--model") -> Any:
+    """The model on the meta device, without memory; `load_weights` fills it. Raises UserError naming `option`."""
     from transformers import AutoModelForCausalLM
 
     config = copy.deepcopy(config)  # from_config writes its dtype into the config that it is given
@@ -170,9 +170,9 @@ def build(config: Any, dtype: torch.dtype = torch.float32) -> Any:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     except ValueError as error:
-        raise UserError(f"--model: {one_line(error)}") from None
+        raise UserError(f"{option}: {one_line(error)}") from None
     if not hasattr(model.base_model, "layers"):
-        raise UserError(f"--model: {type(model).__name__} has no list of decoder layers; use a Llama-like model")
+        raise UserError(f"{option}: {type(model).__name__} has no list of decoder layers; use a Llama-like model")
     attention.use_documents_attention(model)
     return model
 

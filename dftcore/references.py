@@ -69,7 +69,7 @@ def find_reference(name: str, tokenizer: Any, config: Any, dtype: torch.dtype, s
             f"--reference: {name} has a vocabulary of {found.vocab_size}, the model in training one of"
             f" {config.vocab_size}; give a model of the same family, such as the one that training starts from"
         )
-    if load_tokenizer(str(directory), "user-assistant").get_vocab() != tokenizer.get_vocab():
+    if load_tokenizer(str(directory), "user-assistant", option="--reference").get_vocab() != tokenizer.get_vocab():
         raise UserError(f"--reference: the tokenizer of {name} is not that of the model in training; give another")
     text = models.fingerprint(directory) + found.to_json_string()
     return Reference(directory, found, hashlib.sha256(text.encode()).hexdigest()[:32], dtype, scale)
@@ -103,7 +103,7 @@ def _compute(
     pad_token_id: int,
     world: World,
 ) -> None:
-    module = models.LanguageModelLoss(models.build(reference.config, reference.dtype), Objective("sft"))
+    module = models.LanguageModelLoss(models.build(reference.config, reference.dtype, "--reference"), Objective("sft"))
     reference.load(module, world)
     with tqdm(
         total=sum(len(parts[number]) for number in missing),
@@ -140,7 +140,7 @@ class Anchor(models.LanguageModelLoss):
     """
 
     def __init__(self, reference: Reference, world: World) -> None:
-        super().__init__(models.build(reference.config, reference.dtype), Objective("sft"))
+        super().__init__(models.build(reference.config, reference.dtype, "--reference"), Objective("sft"))
         reference.load(self, world)
 
     @torch.no_grad()

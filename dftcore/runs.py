@@ -60,8 +60,19 @@ def read_run(path: Path, option: str) -> Run:
     results: dict[str, Any] = {}
     found = (path / EVALUATION if "objective" in options else path) / "results.json"
     if found.is_file():
-        results = read_json(found)
+        results = read_results(found)
     return Run(path, options, read_log(path / "metrics.jsonl"), read_log(path / "diagnostics.jsonl"), results)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """What results.json of an evaluation holds. Raises UserError when it is damaged."""
+    results = read_json(path)
+    try:
+        for found in results["benchmarks"].values():
+            sum(found[name] for name in ("value", "low", "high", "questions", "samples"))
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged: no accuracies in it; restore it, or evaluate again") from None
+    return results
 
 
 def read_config(path: Path, option: str) -> dict[str, Any]:

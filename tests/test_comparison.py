@@ -19,7 +19,8 @@ def evaluation(directory, rates, *, dataset="test", gold="4", seed=0, missing=0,
                 correct = bool(rng.random() < rate)
                 row = {"dataset": dataset, "id": str(question), "sample": sample, "gold": gold, "correct": correct}
                 log.write(json.dumps(row) + "\n")
-    results = {"options": options, "benchmarks": {dataset: {"missing_samples": missing}}}
+    figures = dict.fromkeys(("value", "low", "high", "questions", "samples"), 0)
+    results = {"options": options, "benchmarks": {dataset: {**figures, "missing_samples": missing}}}
     (directory / "results.json").write_text(json.dumps(results))
     return directory
 

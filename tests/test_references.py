@@ -127,6 +127,9 @@ def test_models_that_cannot_be_the_reference(program, tiny_model, problems, tmp_
     assert "--reference: no directory /no/such; give a model directory or a Hub id" in refusal(reference="/no/such")
     small = make_model(tmp_path / "small", vocabulary=450)
     assert "has a vocabulary of 450, the model in training one of 515" in refusal(reference=small)
+    shutil.copytree(tiny_model, tmp_path / "torn")
+    (tmp_path / "torn/tokenizer.json").write_text("{")
+    assert f"--reference: no tokenizer could be loaded from {tmp_path}/torn" in refusal(reference=tmp_path / "torn")
     assert "Objective('dft') uses no reference model" in refusal(reference=tiny_model, objective="dft")
     following = {"objective": "psft", "reference": tiny_model}
     assert "uses no reference model" in refusal(**following)

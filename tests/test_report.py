@@ -140,6 +140,8 @@ def test_what_is_no_run_is_refused_and_nothing_is_written(program, make_run, tmp
     assert "is a directory" in program("report", str(run), output=tmp_path).refusal
     (run / "eval/results.json").write_text("{")
     assert "results.json is damaged" in program("report", str(run), output=output).refusal
+    (run / "eval/results.json").write_text('{"benchmarks": {"test": 3}}')
+    assert "results.json is damaged: no accuracies in it" in program("report", str(run), output=output).refusal
     (run / "config.yaml").write_text("[1")
     assert "config.yaml is damaged" in program("report", str(run), output=output).refusal
     assert not output.exists()

@@ -1,12 +1,12 @@
 """The loop's promises: exact whatever the ranks and passes, resumable bit for bit, nothing half-written."""
 
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from support import ROOT, column, run_options, torchrun, weights
 from dftcore import checkpoint
 from dftcore.files import read_log
 from dftcore.optim import OptimizerOptions, learning_rate
+from dftcore.training.loop import Loop
 
 
 def test_a_run_directory_holds_what_the_contract_says(unbroken):
@@ -113,6 +114,10 @@ def test_bfloat16_compute_keeps_float32_weights(program, tiny_model, problems, t
     assert column(tmp_path / "run", "nll") == pytest.approx(column(unbroken, "nll")[:3], rel=2e-2)
     state = load_file(tmp_path / "run/checkpoints/step-00000003/rank-0-of-1.safetensors")
     assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+
+
+def saved(run):
+    return checkpoint.complete(run / "checkpoints")
 
 
 def start(options):
@@ -265,6 +270,31 @@ def test_a_gradient_that_is_not_finite_changes_no_weight_and_stops_in_the_end(pr
     assert not (tmp_path / "run/final").exists()
 
 
+def test_a_single_gradient_that_is_not_finite_is_skipped_and_counted(
+    unbroken, program, tiny_model, problems, tmp_path, monkeypatch
+):
+    gradients, steps = Loop._gradients, itertools.count(1)
+
+    def spoiled(loop, *arguments):
+        found = gradients(loop, *arguments)
+        if next(steps) == 4:
+            next(loop.module.parameters()).grad[0] = float("nan")
+        return found
+
+    monkeypatch.setattr(Loop, "_gradients", spoiled)
+    run = tmp_path / "run"
+    done = program("train.py", **run_options(tiny_model, problems, run, save_every=1, keep_checkpoints=10))
+    assert done.status == 0, done.err
+    assert "step 4: the gradient is not finite; its update was skipped" in done.out
+    assert "1 skipped" in done.out
+    assert [norm is None for norm in column(run, "grad_norm")] == [step == 4 for step in range(1, 11)]
+    assert column(run, "loss")[:4] == column(unbroken, "loss")[:4]
+    third, fourth, fifth = (load_file(path / "rank-0-of-1.safetensors") for path in saved(run)[2:5])
+    assert all(torch.equal(value, third[name]) for name, value in fourth.items())
+    assert not any(torch.equal(value, third[name]) for name, value in fifth.items())
+    assert checkpoint.describe(saved(run)[-1])["updates"] == 9
+
+
 def test_the_learning_rate_rises_then_falls_to_zero():
     options = OptimizerOptions(lr=1.0, warmup_ratio=0.1)
     rates = [learning_rate(options, step, 100) for step in range(101)]
@@ -272,7 +302,7 @@ def test_the_learning_rate_rises_then_falls_to_zero():
     assert max(rates) == rates[9] == rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0.0)
-    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     assert learning_rate(OptimizerOptions(lr=1.0, schedule="linear"), 55, 100) == pytest.approx(0.5)
     assert learning_rate(OptimizerOptions(lr=1.0, schedule="constant"), 99, 100) == 1.0
 

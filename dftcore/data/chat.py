@@ -46,11 +46,14 @@ class Segment:
 
 
 def load_tokenizer(
-    directory: str, chat_template: str | None = None, fallback: Callable[[Any], str | None] = lambda tokenizer: None
+    directory: str,
+    chat_template: str | None = None,
+    fallback: Callable[[Any], str | None] = lambda tokenizer: None,
+    option: str = "--model",
 ) -> Any:
     """The tokenizer of a model directory, with a chat template for sure: a named plain one, a file's, or its own.
 
-    `fallback` may name a plain template for a tokenizer that has none.
+    `fallback` may name a plain template for a tokenizer that has none. Raises UserError naming `option`.
     """
     from transformers import AutoTokenizer
 
@@ -58,7 +61,7 @@ def load_tokenizer(
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:
-        raise UserError(f"--model: no tokenizer could be loaded from {directory}: {_first_line(error)}") from None
+        raise UserError(f"{option}: no tokenizer could be loaded from {directory}: {_first_line(error)}") from None
     if chat_template is None and not tokenizer.chat_template:
         chat_template = fallback(tokenizer)
     if chat_template in PLAIN_TEMPLATES:
@@ -71,11 +74,11 @@ def load_tokenizer(
         tokenizer.chat_template = path.read_text(encoding="utf-8")
     if not tokenizer.chat_template:
         raise UserError(
-            f"--model: the tokenizer of {directory} has no chat template; choose one with --chat-template"
+            f"{option}: the tokenizer of {directory} has no chat template; choose one with --chat-template"
             f" {'|'.join(PLAIN_TEMPLATES)} or a Jinja file"
         )
     if tokenizer.eos_token_id is None:
-        raise UserError(f"--model: the tokenizer of {directory} has no end-of-sequence token, so answers could not end")
+        raise UserError(f"{option}: the tokenizer of {directory} has no end-of-sequence token: answers could not end")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # labels are marked explicitly, so padding never masks an end token
     return tokenizer

@@ -15,8 +15,9 @@ from typing import Any
 from dftcore import plots
 from dftcore.errors import UserError
 from dftcore.evaluation import pictures
-from dftcore.files import check_writable, read_json, read_log, write_json, write_text
+from dftcore.files import check_writable, read_log, write_json, write_text
 from dftcore.options import option
+from dftcore.runs import read_results
 from dftcore.statistics import Estimate, average_accuracy, bootstrap_mean
 from dftcore.tables import markdown_table, score
 
@@ -123,7 +124,7 @@ def read_evaluation(run: Path) -> Evaluation:
     for record in records:
         verdicts[record["dataset"]][record["id"]].append(record["correct"])
     golds = {(record["dataset"], record["id"]): record.get("gold", "") for record in records}
-    return Evaluation(verdicts, golds, read_json(run / "results.json"))
+    return Evaluation(verdicts, golds, read_results(run / "results.json"))
 
 
 def _notes(runs: Mapping[str, Evaluation]) -> list[str]:

@@ -27,6 +27,7 @@ from dftcore.evaluation.options import BenchmarkOptions, EvaluateOptions, Report
 from dftcore.evaluation.run import evaluate_on, load_benchmarks
 from dftcore.files import check_writable, read_json, read_log, sweep, write_json, write_text
 from dftcore.options import flatten, option
+from dftcore.runs import read_results
 from dftcore.sampling import PATIENCE, BackendOptions, SampledModelOptions, SamplingOptions, refuse_absent
 from dftcore.tables import markdown_table, score
 from dftcore.training.export import ExportOptions, export_checkpoint
@@ -40,7 +41,9 @@ class WatchedOptions:
     output: Path | None = option(None, "directory of the evaluations; none: watch/ in the run directory")
     poll_seconds: float = option(15.0, "between two looks for a new checkpoint", above=0)
     idle_minutes: float | None = option(
-        None, "end after so long without a new checkpoint, as when training died; none: wait for its end", above=0
+        60.0,
+        "give up after so long without a checkpoint or step of training, which has died; none: never",
+        above=0,
     )
 
 
@@ -106,9 +109,12 @@ def _checkpoints(
 
 
 def _wait(options: WatchedOptions, output: Path, tell: Callable[[str], None]) -> tuple[int, Path] | None:
-    """The oldest checkpoint without results, exported; None when the run is complete and has them all, or idle."""
-    run, began = options.watch, time.monotonic()
-    gone: set[int] = set()
+    """The oldest checkpoint without results, exported; None when the run is complete and has them all.
+
+    Raises UserError when training takes no more steps.
+    """
+    run, gone = options.watch, set[int]()
+    before, since = -1.0, time.monotonic()
     while True:
         complete = (run / "final" / "config.json").is_file()  # looked at before the checkpoints: it is written last
         for path in checkpoint.complete(run / "checkpoints"):
@@ -122,9 +128,15 @@ def _wait(options: WatchedOptions, output: Path, tell: Callable[[str], None]) ->
         if complete:
             last = max((record["step"] for record in read_log(run / "metrics.jsonl")), default=0)
             return None if (_place(output, last) / "results.json").is_file() else (last, run / "final")
-        if options.idle_minutes and time.monotonic() - began > 60 * options.idle_minutes:
-            tell(f"no new checkpoint for {options.idle_minutes:g} minutes; the same command goes on with later ones")
-            return None
+        metrics = run / "metrics.jsonl"
+        written = metrics.stat().st_mtime if metrics.exists() else 0.0
+        if written != before:
+            before, since = written, time.monotonic()
+        if options.idle_minutes and time.monotonic() - since > 60 * options.idle_minutes:
+            raise UserError(
+                f"--watch: training in {run} has taken no step for {options.idle_minutes:g} minutes; start it and this"
+                " command again, or wait longer with --idle-minutes"
+            )
         time.sleep(options.poll_seconds)
 
 
@@ -149,7 +161,7 @@ def _report(output: Path) -> str:
     """watch.json, .md and .png from the results of all steps; a line on the newest."""
     points = []
     for path in sorted(output.glob("step-*/results.json")):
-        found = read_json(path)["benchmarks"]
+        found = read_results(path)["benchmarks"]
         points.append({"step": int(path.parent.name.removeprefix("step-")), "benchmarks": found})
     names = list(dict.fromkeys(name for point in points for name in point["benchmarks"]))
     rows = [["step", *names], *([str(point["step"]), *_cells(point["benchmarks"], names)] for point in points)]

@@ -40,6 +40,7 @@ class RunWriter:
         self.spikes = StepLog(self.run / "spikes.jsonl", step)
         self.detector = SpikeDetector(self.metrics.log.kept)
         self.clipped = [bool(record.get("clipped")) for record in self.metrics.log.kept]
+        self.skipped = sum(record.get("grad_norm") is None for record in self.metrics.log.kept)
         self.flops = throughput.model_flops(module.language_model)
         peak = throughput.peak_flops(throughput.device_name(world.device))
         self.peak = peak if options.model.dtype == "bfloat16" else None  # the peaks are those of bf16
@@ -73,6 +74,7 @@ class RunWriter:
         record["memory_bytes"] = throughput.memory_bytes(self.world.device)
         self.metrics.write(record)
         self.clipped.append(record["clipped"])
+        self.skipped += norm is None
         if spike := self.detector.check(record):
             rows = sorted({int(self.documents.rows[index]) for index in examples})
             self.spikes.write({"step": step, **spike, "examples": rows})
@@ -85,12 +87,13 @@ class RunWriter:
         self.diagnostics.write(found)
 
     def finish(self, observed: Observed) -> None:
-        """After the last step: the pre-flight's examples once more, and how often the gradient was clipped."""
+        """After the last step: the pre-flight's examples once more, and the steps that were clipped or skipped."""
         if not any(record["step"] == self.total and record["data"] == "sample" for record in self.diagnostics.kept):
             self.probabilities(self.total, "sample", observed)
         mean = observed.means()["mean_prob"]
         now = "not finite" if mean is None else f"{mean:.3f}"
         clipped = f"; {sum(self.clipped)} of {len(self.clipped)} steps were clipped"
+        clipped += f", {self.skipped} skipped" if self.skipped else ""
         self.note(f"mean label probability of the pre-flight's examples now {now}{clipped}")
 
     def note(self, text: str) -> None:
