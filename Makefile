@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint soak bench clean
+.PHONY: install demo test lint gpu soak bench clean
 
 install: .venv/installed
 
@@ -19,6 +19,9 @@ test: install lint
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+gpu: install
+	DFTCORE_TEST_GPU=1 $(BIN)/python -m pytest tests/kernels tests/test_attention.py
 
 soak: install
 	$(BIN)/python -m pytest -m soak --timeout 7200

@@ -53,7 +53,9 @@ def test_documents_see_themselves_and_their_past_only():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="variable-length attention needs a CUDA device")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="variable-length attention needs a CUDA device and `make gpu`"
+)
 def test_variable_length_attention_on_a_gpu():
     inputs, boundaries = heads("cuda", torch.bfloat16, 64), torch.tensor([0, 5, 6, 9, 18], dtype=torch.int32).cuda()
     found = by_document(*inputs, boundaries)

@@ -38,7 +38,7 @@ def device() -> str:
 @pytest.fixture
 def require_gpu() -> None:
     if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device: bf16 arithmetic and real concurrency cannot be interpreted")
+        pytest.skip("needs a CUDA device and `make gpu`: bf16 arithmetic and concurrency cannot be interpreted")
 
 
 @pytest.fixture(autouse=True)

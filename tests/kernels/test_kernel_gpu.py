@@ -1,6 +1,6 @@
 """What only a device can show: every tile of the table and of the tuner, concurrency, no host sync, whole graphs.
 
-`pytest -m gpu` runs these and the other tests marked so; without a device they are skipped, and say so.
+`make gpu` runs these and the kernels' other tests on a device; else they are skipped, and say so.
 """
 
 from __future__ import annotations
