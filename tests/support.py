@@ -127,7 +127,7 @@ def weights(run: Path) -> dict:
 
 
 class Started(subprocess.Popen):
-    """train.py under torchrun, at work; stopped when the block ends before it does."""
+    """train.py under torchrun, at work in a process group of its own; stopped when the block ends before it does."""
 
     def __init__(self, ranks: int, *launcher: str, node: int | None = None, **options: object) -> None:
         self.log = Path(f"{options['output']}.log" if node is None else f"{options['output']}.{node}.log")
@@ -135,7 +135,8 @@ class Started(subprocess.Popen):
         words = ["-m", "torch.distributed.run", *alone, "--nproc-per-node", str(ranks), *launcher]
         flags = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
         with self.log.open("w") as log:
-            super().__init__([sys.executable, *words, str(ROOT / "train.py"), *flags], stdout=log, stderr=log)
+            command = [sys.executable, *words, str(ROOT / "train.py"), *flags]
+            super().__init__(command, stdout=log, stderr=log, start_new_session=True)
 
     def __exit__(self, *about: object) -> None:
         if self.poll() is None:

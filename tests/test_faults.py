@@ -1,5 +1,6 @@
 """Killed workers, signals and failing disks under a real torchrun: nothing is lost but steps, and they are said."""
 
+import os
 import random
 import signal
 import socket
@@ -122,6 +123,21 @@ def test_a_signal_to_one_rank_during_saves_stops_all_and_one_rank_goes_on(
     assert column(run, "loss") == pytest.approx(column(two_ranks, "loss"), rel=1e-4)
     for name, value in weights(two_ranks).items():
         assert torch.allclose(value, weights(run)[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize(
+    "send", [lambda launcher: os.killpg(launcher.pid, signal.SIGINT), Started.terminate], ids=["ctrl-c", "sigterm"]
+)
+def test_torchrun_stopped_from_its_terminal_or_by_a_scheduler_saves_on_all_ranks(model, problems, tmp_path, send):
+    run = tmp_path / "run"
+    with Started(2, **fault_options(model, problems, run, save_every=0)) as launcher:
+        wait_for_step(run, 2, launcher)
+        send(launcher)
+        assert launcher.wait(240) != 0
+    said = launcher.log.read_text()
+    for rank in (0, 1):
+        assert f"[rank {rank}] stopped after step {steps(run)} of 12, saved in {run / 'checkpoints'}" in said
+    assert [checkpoint.step_of(path) for path in checkpoint.complete(run / "checkpoints")] == [steps(run)]
 
 
 def test_a_rank_that_cannot_write_its_part_stops_all_and_says_why(model, problems, tmp_path):
