@@ -1,4 +1,7 @@
-"""Peak bytes of a real training step of a small model, counted tensor by tensor, beside the plan of it.
+"""Peak bytes of a real training step, beside the plan of it.
+
+On a GPU what its allocator says, of a model large enough that cuBLAS's workspaces do not matter; elsewhere of a small
+one, counted tensor by tensor.
 
 Run under torchrun with more ranks: `torchrun --nproc-per-node 2 tests/measured_step.py '{"recompute": true}'`; the
 first rank prints both as JSON.
@@ -6,6 +9,7 @@ first rank prints both as JSON.
 
 import json
 import sys
+from contextlib import nullcontext
 
 import torch
 
@@ -16,27 +20,32 @@ from dftcore.objectives import Objective
 from dftcore.optim import OptimizerOptions, adamw
 from dftcore.parallel import ScaleOptions, recompute_activations, shard
 
-TOKENS, VOCABULARY = 384, 3001
+CUDA = torch.cuda.is_available()
+SCALE = 4 if CUDA else 1
+TOKENS, VOCABULARY = 384 * SCALE, 3001 * SCALE
+BACKEND = "triton" if CUDA else "torch"
 
 
 def build(tied: bool, rank: int | None, dtype: torch.dtype) -> models.LanguageModelLoss:
     from transformers import LlamaConfig
 
-    shape = {"hidden_size": 192, "intermediate_size": 640, "num_attention_heads": 6, "num_key_value_heads": 2}
-    config = LlamaConfig(**shape, vocab_size=VOCABULARY, num_hidden_layers=6, tie_word_embeddings=tied)
+    shape = {"hidden_size": 192 * SCALE, "intermediate_size": 640 * SCALE, "vocab_size": VOCABULARY}
+    heads = {"num_attention_heads": 6, "num_key_value_heads": 2}
+    config = LlamaConfig(**shape, **heads, num_hidden_layers=6, tie_word_embeddings=tied)
     if rank is None:
         model = models.build(config)
     else:
         model = lora.add_adapters(models.build(config, dtype), lora.LoraOptions(rank), torch.float32)
-    return models.LanguageModelLoss(model, Objective("dft"), "torch")
+    return models.LanguageModelLoss(model, Objective("dft"), BACKEND)
 
 
 def measure(world: World, *, dtype="float32", tied=False, rank=None, recompute=False, reshard=True) -> tuple[int, int]:
     """(measured, planned) peak bytes of this rank, over two passes and an update."""
     compute = getattr(torch, dtype)
+    before = torch.cuda.memory_allocated() if CUDA else 0
     module = build(tied, rank, compute)
     shard(module, world, compute, ScaleOptions(reshard=reshard, activation_checkpointing=recompute))
-    module.to_empty(device="cpu")
+    module.to_empty(device=world.device)
     module.language_model.tie_weights()
     with torch.no_grad():
         for tensor in (*module.parameters(), *module.buffers()):
@@ -46,7 +55,11 @@ def measure(world: World, *, dtype="float32", tied=False, rank=None, recompute=F
     ids = torch.arange(TOKENS)[None] % VOCABULARY
     boundaries = torch.tensor([0, TOKENS], dtype=torch.int32)
     batch = Batch(ids, torch.arange(TOKENS)[None], ids + 1, torch.zeros_like(ids), None, boundaries, TOKENS, TOKENS)
-    with memory.LiveBytes([local_tensor(tensor) for tensor in (*module.parameters(), *states)]) as live:
+    batch = batch.to(world.device)
+    counted = memory.LiveBytes([local_tensor(tensor) for tensor in (*module.parameters(), *states)])
+    if CUDA:
+        torch.cuda.reset_peak_memory_stats()
+    with nullcontext() if CUDA else counted:
         for _ in range(2):
             module(batch, float(TOKENS))[0].backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -55,8 +68,9 @@ def measure(world: World, *, dtype="float32", tied=False, rank=None, recompute=F
     if recompute:
         recompute_activations(plain)
     traced = memory.trace(plain, 1, TOKENS, compute, padded=False)
-    job = memory.Job(1, TOKENS, compute, world.shards, reshard=reshard, loss_backend="torch")
-    return live.peak, memory.foretell(build(tied, rank, compute), traced, job).peak
+    job = memory.Job(1, TOKENS, compute, world.shards, reshard=reshard, loss_backend=BACKEND)
+    peak = torch.cuda.max_memory_allocated() - before if CUDA else counted.peak
+    return peak, memory.foretell(build(tied, rank, compute), traced, job).peak
 
 
 if __name__ == "__main__":

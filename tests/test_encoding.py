@@ -5,7 +5,8 @@ import threading
 
 import numpy as np
 import pytest
-from support import TEMPLATE, make_tokenizer
+import torch.distributed as dist
+from support import TEMPLATE, make_tokenizer, run_options
 from tokenizers.processors import TemplateProcessing
 
 from dftcore.data import chat, documents, encoding
@@ -64,6 +65,22 @@ def test_one_process_of_a_host_tokenises_and_the_others_wait(tokenizer, problems
         thread.join()
     assert len(calls) == 1
     assert [each.fingerprint for each in found] == [found[0].fingerprint] * 3
+
+
+def test_a_run_tokenises_before_its_process_group_exists(program, tiny_model, problems, tmp_path, monkeypatch):
+    """Whose time-out would end a long tokenisation."""
+    real, groups = documents.encode, []
+
+    def encode(*arguments):
+        groups.append(dist.is_initialized())
+        return real(*arguments)
+
+    monkeypatch.setattr(documents, "encode", encode)
+    monkeypatch.setenv("DFTCORE_CACHE", str(tmp_path / "cache"))
+    options = run_options(tiny_model, problems, tmp_path / "run", max_steps=1, validation_data=problems / "test.jsonl")
+    for _ in range(2):
+        assert program("train.py", "--no-resume", **options).status == 0
+    assert groups == [False, False], "training and validation data, once each"
 
 
 def test_numina_math_is_read_by_name(tokenizer, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The memory plan: within 15 % of a real step counted tensor by tensor, and what is said and refused because of it."""
+"""The memory plan: within 15 % of a real step (a GPU's, where there is one), and what is refused because of it."""
 
 import json
 import re

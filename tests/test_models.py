@@ -6,15 +6,20 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support import make_model, make_tokenizer
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from dftcore import models
 from dftcore.data.batching import collate
 from dftcore.data.documents import Counts, Documents
 from dftcore.diagnostics import Observed
+from dftcore.distributed import World
 from dftcore.errors import UserError
 from dftcore.objectives import Objective
+from dftcore.parallel import shard
 
 
 def loaded(directory, objective="dft") -> models.LanguageModelLoss:
@@ -53,6 +58,49 @@ def test_weights_and_rotary_buffers_equal_from_pretrained(directory):
         assert torch.equal(a, b), name
     ids = torch.arange(3, 40)[None]
     assert torch.equal(ours(ids).logits, theirs(ids).logits)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_reads_only_its_rows(directory, rank, monkeypatch):
+    read = {}
+
+    class Watched:
+        """A safetensors file, or a tensor of it, that remembers which rows are read."""
+
+        def __init__(self, found, name=""):
+            self.found, self.name = found, name
+
+        def __enter__(self):
+            return Watched(self.found.__enter__())
+
+        def __exit__(self, *about):
+            return self.found.__exit__(*about)
+
+        def __getattr__(self, name):
+            return getattr(self.found, name)
+
+        def get_slice(self, name):
+            return Watched(self.found.get_slice(name), name)
+
+        def __getitem__(self, rows):
+            read[self.name] = rows
+            return self.found[rows]
+
+    monkeypatch.setattr(models, "safe_open", lambda *where, **how: Watched(safe_open(*where, **how)))
+    store = FakeStore()
+    dist.init_process_group("fake", rank=rank, world_size=2, store=store)
+    try:
+        module = models.LanguageModelLoss(models.build(models.load_config(directory)), Objective("dft"))
+        shard(module, World(rank, 2, torch.device("cpu"), store), torch.float32)
+        models.load_weights(module, directory, torch.device("cpu"))
+        for name, stored in load_file(directory / "model.safetensors").items():
+            half = -(-len(stored) // 2)
+            rows = slice(0, half) if rank == 0 else slice(half, len(stored))
+            assert read.pop(name) == rows, name
+            assert torch.equal(module.language_model.get_parameter(name).to_local(), stored[rows]), name
+        assert not read
+    finally:
+        dist.destroy_process_group()
 
 
 def test_tied_parameters_stay_one(tied_model):

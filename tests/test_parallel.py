@@ -130,10 +130,11 @@ def test_compiled_checkpointed_offloaded_layers_on_two_ranks(unbroken, tiny_mode
     assert not [name for name in state if "_orig_mod" in name or "_checkpoint" in name]
 
 
-def test_bfloat16_parameters_and_moments(unbroken, program, tiny_model, problems, tmp_path):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_bfloat16_parameters_and_moments(unbroken, tiny_model, problems, tmp_path, ranks):
     options = run_options(tiny_model, problems, tmp_path / "run", dtype="bfloat16", master_dtype="bfloat16")
-    done = program("train.py", **{**options, "max_steps": 3})
+    done = torchrun(ranks, "train.py", **{**options, "max_steps": 3})
     assert done.status == 0, done.err
     assert column(tmp_path / "run", "nll") == pytest.approx(column(unbroken, "nll")[:3], rel=2e-2)
-    state = load_file(tmp_path / "run/checkpoints/step-00000003/rank-0-of-1.safetensors")
+    state = load_file(tmp_path / f"run/checkpoints/step-00000003/rank-0-of-{ranks}.safetensors")
     assert {tensor.dtype for tensor in state.values()} == {torch.bfloat16}
