@@ -11,15 +11,16 @@ import re
 _REVERSING = re.compile(
     r"(?:\b(?:not|never|cannot|negative|minus|neither|nor|except|(?:anything|everything|all) but"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower|other) than|exceeds?|exceeding"
+    r"|almost|nearly|hardly|(?:short|shy) of|(?:just|well) (?:over|under)"
     r"|plus|times|divided by|multiplied by|twice|thrice|double|triple|(?:half|third|quarter|thirds|quarters) of"
     r"|(?:sine?|cos(?:ine)?|tan(?:gent)?|log(?:arithm)?|ln|factorial|absolute value) of|power(?: of)?|for every"
     r"|(?:multiples?|divisors?|factors?|powers?|squares?|cubes?|square root|cube root|root|reciprocal|inverse) of"
     r"|\d less|(?:\d|\b[a-z]) to the"
-    r"|divides|(?:in|to|\d+) base|(?:(?:co)?prime|proportional|close|closer|next|prior|tends?) to"
+    r"|divides|base|(?:^|\b(?:is|are|be|gives?|get|equals?|answer|square|cube|fourth|[a-z\d]th)\s)roots?|(?:(?:co)?prime|proportional|close|closer|next|prior|tends?) to"
     r"|(?:slightly|just|a (?:bit|little)) (?:below|under|over|above)"
     r"|(?:is|are|be|any|all|every|numbers?|integers?) up to"
     r"|(?:is|are|was|were|lies?|stays?|remains?) (?:above|below|under|over)|between [^.\n]{1,30}? and"
-    r"|(?:half|quarter|minutes?|\d+) (?:past|to)"
+    r"|(?:half|quarter|minutes?|\d+|five|ten|twenty) (?:past|to)"
     r"|as (?:many|much|large|big|small|old|long|tall|high|far|fast) as|divisible by|modulo|mod)|n't)"
     r"(?:\s+(?:be|equal|equals|or|to|the|a))*[\s$\\(\[{*]*$",
     re.IGNORECASE,
@@ -35,6 +36,12 @@ _DENYING = re.compile(
     r"|and (?:a|one|two|three) (?:thirds?|quarters?|fourths?)"
     r"|halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|thousandths"
     r"|or (?:more|less|fewer|greater|higher|lower))\b)",
+    re.IGNORECASE,
+)
+# What a number only names: "by Lemma 5", "as in step 5", "see (5)".
+_NAMING = re.compile(
+    r"\b(?:theorem|lemma|corollary|proposition|definition|equation|eqn?\.|figure|fig\.|example|exercise|problem|step"
+    r"|case|section|appendix|claim|remark)\s+(?:no\.\s*|number\s*|#)?\(?$|\b(?:see|from|by|using|in|of)\s+\($",
     re.IGNORECASE,
 )
 # A bound is a value only where something is needed or possible: "he needs at least 5", but not "it is at least 5".
@@ -70,7 +77,7 @@ _LONGEST = 500
 def is_changed(text: str, start: int, end: int) -> bool:
     """Whether the words right before or right after a value make the text say something else than it."""
     before, after = text[max(start - _REACH, 0) : start], text[end : end + _REACH]
-    if _REVERSING.search(before) or _DENYING.match(after) or _DOUBTED.search(before):
+    if _REVERSING.search(before) or _DENYING.match(after) or _DOUBTED.search(before) or _NAMING.search(before):
         return True
     if _BOUND.search(before):
         return _OBLIGED.search(before) is None

@@ -29,6 +29,7 @@ from dftcore.grading.boxes import box_start, last_box, without_hollow_boxes
 from dftcore.grading.compounds import compound_with, leading_compound
 from dftcore.grading.counting import scale_word
 from dftcore.grading.denials import is_changed, judgement
+from dftcore.grading.exclaimed import without_exclamations
 from dftcore.grading.fragments import whole_value
 from dftcore.grading.numerals import (
     digits_as_written,
@@ -61,7 +62,7 @@ _REASON = re.compile(
 )
 _FENCE = re.compile(r"\s*```\w*\n(.*?)\s*```\s*", re.DOTALL)
 _SPECIAL = re.compile(r"<\|[^|<>]{0,40}\|>|</s>|<eos>|I hope it is correct")
-_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z\\$(]|\s*$)|\n")
+_SENTENCE_END = re.compile(r"(?:[.?]|(?<!\d)(?<![-+]\w\))!)(?=\s+[A-Z\\$(]|\s*$)|\n")
 _SPACE = re.compile(r"\s")
 _NEXT_WORD = re.compile(r"\s+[A-Za-z]+\b")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?:'[a-z]+)?")
@@ -134,6 +135,7 @@ def _find(text: str, last_number: bool) -> Found:
         return _correction(text) or Found(*boxed)
     if len(text) > _LONGEST_WHOLE and not _SPACE.search(text):
         return Found(text, "whole")
+    text = without_exclamations(text)
     tail = _tail(text)
     found = _first_answer(tail, marked(tail), "marker") or _first_answer(tail, anchored(tail), "anchor")
     if found is not None and found.rule != "prose":

@@ -126,6 +126,11 @@ class _Left:
         copula = self._kind(before) == "equals" or (before >= 0 and self.tokens[before].text in ("is", "are", "equals"))
         return self.tokens[at].text in ("-", "−") and gap and copula
 
+    def _is_modulo(self, at: int) -> bool:
+        """Whether a percent sign with blanks about it stands after a number, in a text where a number follows it."""
+        before, gap = self._before(at)
+        return self._kind(at) == "after" and self.tokens[at].text == "%" and gap and self._kind(before) == "number"
+
     def _enclosing(self, place: int) -> int | None:
         """The bracket that is open around a sign: ``C(7, 4)``, ``(x, 4)``, ``P(X = 4)``; None for one between words."""
         depth = 0
@@ -146,6 +151,8 @@ class _Left:
                 place = self._glued(at)
             elif kind == "number" and gap:
                 place = at
+            elif gap and self._is_modulo(at):
+                place = self._glued(self._before(at)[0] + 1)
             elif kind == "closing" and not gap:
                 place = self._glued(self._opening(at))
             elif self._applies(at, gap):

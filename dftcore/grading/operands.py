@@ -357,7 +357,7 @@ class Operands(Reader):
             base = str(SPOKEN.get(script, script))
             if not base.isdigit() or len(base) > 3:
                 raise Unreadable("base")
-            return Based(str(node.value), int(base))
+            return node if int(base) == 10 else Based(str(node.value), int(base))
         return self.renamed(node, "_" + script)
 
     def renamed(self, node: Node, suffix: str) -> Node:

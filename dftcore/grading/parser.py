@@ -301,19 +301,18 @@ def parse(text: str, limits: Limits, budget: Budget, thousands: bool = True) -> 
     return SetOp("difference", Const("R"), SetOf(node.items if isinstance(node, Items) else (node,)))
 
 
-def _in_base(text: str) -> Based | None:
-    """``1011_2``, ``1011 base 2`` and, where letters are digits, ``2A7_{16}``; None for a letter with a subscript."""
+def _in_base(text: str) -> Based | Num | None:
+    """``1011_2``, ``1011 base 2`` and, where letters are digits, ``2A7_{16}``; None for a letter with a subscript.
+    What is said to be in base ten is the number itself."""
     match = _BASED.fullmatch(text)
     if match is None:
         return None
     digits, name = match.group(1).upper(), match.group(2)
     base = int(SPOKEN.get(name, name if name.isdigit() else 0))
     lettered = not digits[0].isdigit() and (len(digits) == 1 or base < 11)
-    return (
-        None
-        if lettered or not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits)
-        else Based(digits, base)
-    )
+    if lettered or not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
+        return None
+    return Num(Fraction(int(digits))) if base == 10 else Based(digits, base)
 
 
 def _modulo(value: Node, modulus: Node) -> Node:

@@ -11,6 +11,22 @@ WHOLE = r"""
 7  ~~  So the result is 3 + 4.
 2  ~~  So the result is sqrt(4)
 24  ~~  So the number of ways is 4!
+24  ~~  We arrange four books. The answer is 4!
+24  ~~  There are four books to be arranged. So the result is 4!
+24  ~~  So the result is 4!.
+24  ~~  So n = 4!
+24  ~~  4!
+# a mark that ends a sentence of prose is no factorial
+4  ~~  So the result is 4!
+4  ~~  The answer is 4!
+4  ~~  The maximum is 4! Great, we are done.
+4  ~~  **Answer: 4!**
+1234.5  ~~  So the total is $1,234.5!!
+-4  ~~  So the result is -4!
+50%  ~~  So the share is 50%!
+# numbers that words before them do not change
+4  ~~  So it has the double root 4
+4  ~~  It is about 4
 10000  ~~  So the result is 10 ^ 4 .
 4\pi  ~~  So the area we want is 4 pi
 4\sqrt{3}  ~~  So the area we want is 4√3 in total
@@ -110,11 +126,34 @@ FRAGMENT = r"""
 4  ~~  so it's 7 vs 4 in the end
 4  ~~  it equals 7 less 4
 4  ~~  the logarithm of 4
+4  ~~  root 4
+4  ~~  So it is root 4
+4  ~~  the answer is root 4
+4  ~~  almost 4
+4  ~~  So it is nearly 4
+4  ~~  The answer is almost 4.
+4  ~~  base 4
+4  ~~  So it is to be written in base 4.
+4  ~~  quarter past 4
+4  ~~  So it is ten past 4.
+4  ~~  So it is 7 % 4
+7  ~~  So it is 7 % 4
+# the name of something
+4  ~~  This follows from Theorem 4
+4  ~~  By Lemma 3 it follows from step 4.
+4  ~~  We have seen that in Example 4
+4  ~~  So it is as we see in (4)
 # after the number
 4  ~~  it is 4 more than x
 4  ~~  It's tempting to say 4, but it's wrong
 4  ~~  is it 4?
-4  ~~  So the result is 4!
+4  ~~  So we find n = 4!
+4  ~~  So we have 4! of them
+4  ~~  So the result is 4!.
+4  ~~  As 3! = 6, the result is 4!
+4  ~~  We arrange four books. The answer is 4!
+4  ~~  #### 4!
+4  ~~  $4!$
 4  ~~  So the result is 4i
 4  ~~  So the result is 4π
 4  ~~  So the result is 4 pi

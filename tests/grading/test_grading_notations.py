@@ -43,6 +43,8 @@ October 30, 2005  ~~  \text{30 October 2005}
 # bases
 2A7_{16}  ~~  2a7_{\text{sixteen}}
 1011_2  ~~  1011 base 2
+42_{10}  ~~  42
+42_{10}  ~~  42 base 10
 # binomial coefficients
 \binom{10}{3}  ~~  C(10,3)
 \binom{10}{3}  ~~  {}_{10}C_3
@@ -119,6 +121,9 @@ July 4  ~~  July 14
 2A7_{16}  ~~  2A8_{16}
 120_3  ~~  012_3
 a_2  ~~  A_2
+52_8  ~~  42
+52_8  ~~  42_{10}
+42_9  ~~  42_{10}
 # binomial coefficients
 {}_{5}C_2  ~~  {}_5C_1
 C_{10}^3  ~~  C_{10}^4
