@@ -21,7 +21,9 @@ _REVERSING = re.compile(
     r"|(?:(?:co)?prime|proportional|close|closer|next|prior|tends?) to"
     r"|(?:slightly|just|a (?:bit|little)) (?:below|under|over|above)"
     r"|(?:is|are|be|any|all|every|numbers?|integers?) up to"
-    r"|(?:is|are|was|were|lies?|stays?|remains?) (?:above|below|under|over)|between [^.\n]{1,30}? and"
+    r"|(?:is|are|was|were|lies?|stays?|remains?) (?:above|below|under|over)"
+    r"|(?:between|(?:sum|difference|product|quotient|average|mean|ratio) of) [^.\n]{1,30}? and"
+    r"|(?:differ(?:ent|s)?|far|away|apart|distinct|distance) from|unequal to|function of|undefined (?:at|for|when x =)"
     r"|(?:half|quarter|minutes?|\d+|five|ten|twenty) (?:past|to)"
     r"|as (?:many|much|large|big|small|old|long|tall|high|far|fast) as|divisible by|modulo|mod)|n't)"
     r"(?:\s+(?:be|equal|equals|or|to|the|a))*[\s$\\(\[{*]*$",
@@ -32,7 +34,7 @@ _DENYING = re.compile(
     r"[\s$\\)\]}*]*(?:,?\s*(?:but|which|although|though)\s+)?(?:(?:that|this|it)\s+)?"
     r"(?:(?:is|are|was|were|does|do|did|will|would|can|could)(?:n't|\s+not|\s+never|not)\b"
     r"|(?:is|are|was|were)\s+(?:wrong|incorrect|false|impossible|excluded|rejected|too\s)|cannot\b|can't\b|won't\b"
-    r"|fails?\b|\?\s*$|(?:that|this|it)'s\s+(?:not|wrong|incorrect|false|impossible)\b"
+    r"|fails?\b|divides\b|\?\s*$|(?:that|this|it)'s\s+(?:not|wrong|incorrect|false|impossible)\b"
     r"|(?:less|more|fewer|greater) than [a-z]\b"
     r"|(?:squared|cubed|factorial|(?:plus|minus|times)\s[a-z]|and (?:a |an |one )?half"
     r"|and (?:a|one|two|three) (?:thirds?|quarters?|fourths?)"
@@ -42,7 +44,7 @@ _DENYING = re.compile(
 )
 # What a number only names: "by Lemma 5", "as in step 5", "see (5)".
 _NAMING = re.compile(
-    r"\b(?:theorem|lemma|corollary|proposition|definition|equation|eqn?\.|figure|fig\.|example|exercise|problem|step"
+    r"\b(?:theorem|lemma|corollary|proposition|definition|equation|eqn?\.|figure|fig\.|example|exercise|problem|question|step"
     r"|case|section|appendix|claim|remark)\s+(?:no\.\s*|number\s*|#)?\(?$|\b(?:see|from|by|using|in|of)\s+\($",
     re.IGNORECASE,
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from dftcore.grading.counting import scale_word
+from dftcore.grading.derivatives import over
 from dftcore.grading.nodes import (
     DOTS,
     MINUS_ONE,
@@ -114,7 +115,7 @@ class Expressions(Operands):
                 result = self._times(token.text, self.scalar(result), self.scalar(self._factor()))
             elif token.text in DIVIDE and token.kind in ("op", "cmd"):
                 self.take()
-                result = multiply(self.scalar(result), Pow(self.scalar(self._divisor()), MINUS_ONE))
+                result = over(self.scalar(result), self.scalar(self._divisor()))
             elif self.starts_factor(token, result):
                 if token.kind == "num" and not isinstance(_last(result), Func) and _last(result) != Const("i"):
                     raise Unreadable("a number right after a value")

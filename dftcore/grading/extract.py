@@ -87,6 +87,7 @@ _BOUNDING = re.compile(
 )
 # A value with the condition under which it holds: "18 if n is even, otherwise 20".
 _CONDITIONAL = re.compile(r"\d.*\b(?:if|otherwise|unless|else|except|when)\b|\botherwise\b", re.IGNORECASE | re.DOTALL)
+_NOT_BUT = re.compile(r"not\s[^.,;]{1,60}?,?\s+but\s+(?:rather\s+)?(?=[-\d$\\(])", re.IGNORECASE)
 _HEDGED = re.compile(r"\b(?:maybe|perhaps|possibly|(?:could|might|may) (?:also )?be)\b[\s$\\(]*-?\d", re.IGNORECASE)
 _SHORT_ANSWER = 60
 _MOST_WORDS = 6
@@ -214,6 +215,8 @@ def _statement(rest: str) -> str | None:
     sentence = _REASON.split(_CLOSERS.sub("", sentence.replace("**", "")), maxsplit=1)[0].strip().rstrip(".")
     if not sentence:
         return None
+    if corrected := _NOT_BUT.match(sentence):
+        sentence = sentence[corrected.end() :]
     if _BOUNDING.match(sentence) or _HEDGED.search(sentence) or "otherwise" in sentence:
         return sentence
     if several := leading_compound(sentence):

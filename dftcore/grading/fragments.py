@@ -36,6 +36,7 @@ _JOINING_WORDS = words("over by of to in choose per vs versus")
 _JOINING_AFTER = re.compile(r"\s+(?:over|out\s+of|to|choose)\s+(?=\d)")
 # Words that no quantity is called by, as in "price * 4".
 _NO_NAMES = words("is are was were be get gets gives equals to of and or so than by at")
+_COPULAS = words("is are was were be equals equal")
 _PLUS_MINUS = frozenset({"±", "+/-", "+/−"})
 _BARE = frozenset(FUNCTIONS) - NEEDS_BRACKET - words("sec floor ceil ceiling factorial exp binomial cis")
 _COMMANDS = GREEK | frozenset(FUNCTIONS) | frozenset(CONSTANTS) | words("frac dfrac tfrac binom") | {""}  # of √
@@ -81,7 +82,7 @@ def whole_value(text: str, start: int, end: int) -> tuple[int, int]:
     inside = [token.text for token in left.tokens[first:]]
     last = _rightward(text, right, sum(map(inside.count, "([{")) - sum(map(inside.count, ")]}")))
     first = left.balanced(first, right[:last])
-    first = left.listed(first)
+    first = left.equated(left.listed(first))
     begin = left.tokens[first].start if first < len(left.tokens) else start
     stop = right[last - 1].end if last else end
     return (start, end) if text[begin:stop].strip("()[]{} ") == text[start:end].strip() else (begin, stop)
@@ -206,6 +207,24 @@ class _Left:
         closed += sum(token.kind == "closing" for token in right)
         spare = len(opened) - closed
         return opened[spare - 1] + 1 if spare > 0 and self._glued(opened[spare - 1]) == opened[spare - 1] else first
+
+    def equated(self, place: int) -> int:
+        """The beginning of the equation that a value ends when it says no variable's own value: ``2x = 4``,
+        ``x^2 = 4``, but ``the area is s^2 = 4`` says the area."""
+        at, _ = self._before(place)
+        if self._kind(at) != "equals":
+            return place
+        at, _ = self._before(at)
+        begin = at
+        while begin > 0 and self._kind(begin - 1) in ("number", "letter", "operator"):
+            begin -= 1
+        found = self.tokens[begin : at + 1] if at >= 0 else []
+        kinds, last = [token.kind for token in found], found[-1].text if found else ""
+        multiple = kinds == ["number", "letter"] and not is_unit_symbol(last)
+        power = kinds == ["letter", "operator", "number"] and found[1].text in ("^", "**")
+        before, _ = self._before(begin)
+        said = before >= 0 and (self.tokens[before].text in _COPULAS or self.tokens[before].text == ":")
+        return begin if (multiple or power) and not said else place
 
     # -- lists
 

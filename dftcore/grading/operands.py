@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from dftcore.grading.derivatives import over
 from dftcore.grading.nodes import (
     DOTS,
     INFINITY,
@@ -243,7 +244,7 @@ class Operands(Reader):
     def _command(self, name: str) -> Node:
         if name in _FRACTIONS:
             top, bottom = self._argument(), self._argument()
-            return multiply(top, Pow(bottom, MINUS_ONE))
+            return over(top, bottom)
         if name in _BINOMIALS:
             return Func("binom", (self._argument(), self._argument()))
         if name in ("sqrt", "surd"):

@@ -57,8 +57,8 @@ from dftcore.grading.vocabulary import (
 
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), "\\{": ("\\}",), "{": ("}",), "langle": ("rangle",)}
 _BASED = re.compile(
-    r"\(?([0-9A-Fa-f]+)\)?\s*(?:_\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?:base\s*\}?\s*)?|\s+(?:in\s+)?base\s+)"
-    r"([a-z]+|\d{1,2})[\s}]*"
+    r"\(?([0-9A-Fa-f]+)\)?\s*(?:_\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?:base\s*\}?\s*)?|\s+(?:in\s+)?\(?base\s+)"
+    r"([a-z]+|\d{1,2})[\s})]*"
 )
 _CLOCK = re.compile(r"^\d{1,2}:\d\d")
 _TEMPERATURES = {"celsius": "celsius", "fahrenheit": "fahrenheit"}

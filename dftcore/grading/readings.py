@@ -70,6 +70,8 @@ def is_name(node: Node) -> bool:
     if isinstance(node, Func):
         if node.name == "abs":
             return _is_segment(node.args[0])
+        if node.name == "derivative":
+            return True
         plain = all(isinstance(arg, (Sym, Num, Const)) or not isinstance(arg, SCALARS) for arg in node.args)
         return node.name not in _KNOWN_FUNCTIONS and plain
     if isinstance(node, (Seq, Ratio)):
@@ -78,13 +80,10 @@ def is_name(node: Node) -> bool:
 
 
 def _is_segment(node: Node) -> bool:
-    """Products and quotients of capital letters (lengths such as ``AB`` or ``NO/BO``), ``m\\angle A``, ``dy/dx``."""
+    """Products and quotients of capital letters (lengths such as ``AB`` or ``NO/BO``), ``m\\angle A``."""
     if isinstance(node, Pow) and node.exponent == MINUS_ONE:
         return _is_segment(node.base)
     if isinstance(node, Mul):
-        under = node.factors[-1]
-        if node.factors[0] == Sym("d") and isinstance(under, Pow) and isinstance(under.base, Mul):
-            return under.base.factors[0] == Sym("d")
         if node.factors[0] == Sym("m") and len(node.factors) == 2:
             return isinstance(node.factors[1], Sym) and node.factors[1].name.startswith("angle")
         return all(_is_segment(factor) for factor in node.factors)

@@ -76,7 +76,7 @@ _JOINING = words(
     "and or in to by from through versus vs times x plus minus per of too many never back less fewer more other half "
     "extraneous impossible wrong false invalid points orders unless always inverse halves thirds tenths"
 )
-_OUT_OF = re.compile(r"\s*(\d+)\s*(?:\\text\s*\{\s*)?out of\s*\}?\s*(\d+)\s*\}?")
+_OUT_OF = re.compile(r"\s*(\d+)\s*(?:\\text\s*\{\s*)?(?:out of|in)\b\s*\}?\s*(\d+)\s*\}?")
 
 
 def respell(text: str) -> str:
@@ -87,7 +87,7 @@ def respell(text: str) -> str:
         text = _counted(spelled_out(text.replace("sq. ", "sq ")))
     if "." in text:
         text = _decimal(text)
-    if "out of" in text and (share := _OUT_OF.fullmatch(text)):
+    if (" in " in text or "out of" in text) and (share := _OUT_OF.fullmatch(text)):
         return rf"\frac{{{share[1]}}}{{{share[2]}}}"
     if "{.}" in text:
         text = _DECIMAL_POINT.sub(".", text)

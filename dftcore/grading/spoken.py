@@ -44,7 +44,7 @@ _EXCEPT = re.compile(
 _TO = re.compile(
     r"\s*(\d+)(?:\s+to\s+|\s*\\text\s*\{\s*to\s*\}\s*)(\d+)\s*(?:(?:to|\\text\s*\{\s*to\s*\})\s*(\d+)\s*)?"
 )
-_ARTICLE = re.compile(r"(?:a|an|the) (?=[a-z]{3})")
+_ARTICLE = re.compile(r"(?:a|an|the) (?!(?:and|or)\b)(?=[a-z]{3})")
 
 
 def _article(word: str) -> str:

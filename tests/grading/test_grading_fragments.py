@@ -27,6 +27,9 @@ WHOLE = r"""
 # numbers that words before them do not change
 4  ~~  So it has the double root 4
 4  ~~  It is about 4
+4  ~~  So 2x = 8, which gives x = 4
+4  ~~  The area is s^2 = 4
+12  ~~  So it is 3 x 4 = 12
 10000  ~~  So the result is 10 ^ 4 .
 4\pi  ~~  So the area we want is 4 pi
 4\sqrt{3}  ~~  So the area we want is 4√3 in total
@@ -138,6 +141,11 @@ FRAGMENT = r"""
 4  ~~  So it is ten past 4.
 4  ~~  So it is 7 % 4
 7  ~~  So it is 7 % 4
+4  ~~  So we get 2x = 4
+4  ~~  Hence x^2 = 4.
+4  ~~  So 4 divides n
+4  ~~  It differs from 4
+4  ~~  So it is the sum of x and 4
 # the name of something
 4  ~~  This follows from Theorem 4
 4  ~~  By Lemma 3 it follows from step 4.
