@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
+import checkout  # noqa: F401
 import loss_inputs
 import loss_rows
 import torch
@@ -70,15 +72,20 @@ class Row:
     def step(self) -> tuple[Tensor, ...]:
         return torch.autograd.grad(self.forward(), self.operands)
 
-    def probe(self, exact: tuple[Tensor, Tensor] | None) -> None:
-        """Errors and extra memory, or {"absent": why}."""
+    def attempt(self, call: Callable[[], object]) -> None:
+        """Unless it is absent; it is from now on, {"absent": why}, if the call fails, as a peer may in its own ways."""
+        if "absent" in self.figures:
+            return
         try:
-            gradients = self.step()
-        except Exception as error:  # a peer may fail in ways of its own; its row says how
+            call()
+        except Exception as error:
             first_line = (str(error).strip() or "no message").splitlines()[0][:120]
             known = isinstance(error, loss_rows.Absent)
-            self.figures["absent"] = first_line if known else f"{type(error).__name__}: {first_line}"
-            return
+            self.figures = {"absent": first_line if known else f"{type(error).__name__}: {first_line}"}
+
+    def probe(self, exact: tuple[Tensor, Tensor] | None) -> None:
+        """Errors and extra memory."""
+        gradients = self.step()
         if exact is not None:
             for name, gradient, true in zip(("error_hidden", "error_weight"), gradients, exact, strict=True):
                 self.figures[name] = loss_rows.relative_error(gradient, true)
@@ -101,16 +108,16 @@ class Row:
 def measure_rows(rows: list[Row], exact: tuple[Tensor, Tensor] | None, repeats: int) -> None:
     torch.compiler.reset()  # so many shapes in one process would end in an uncompiled row
     for row in rows:
-        row.probe(exact)
+        row.attempt(partial(row.probe, exact))
     present = [row for row in rows if "absent" not in row.figures]
     if not present:
         return
     device = present[0].inputs.hidden.device
     warmup = 2 if device.type == "cuda" else 0  # the probes were warm-up enough for a CPU
-    forwards = measure_in_turn([row.forward for row in present], device, repeats, warmup)
-    totals = measure_in_turn([row.step for row in present], device, repeats, warmup)
+    forwards = measure_in_turn([partial(row.attempt, row.forward) for row in present], device, repeats, warmup)
+    totals = measure_in_turn([partial(row.attempt, row.step) for row in present], device, repeats, warmup)
     for row, forward, total in zip(present, forwards, totals, strict=True):
-        row.timed(forward, total)
+        row.attempt(partial(row.timed, forward, total))
 
 
 def chosen_rows(only: Sequence[str]) -> dict[str, loss_rows.Loss]:
@@ -318,6 +325,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="everything, in stages; meant for a GPU")
     parser.add_argument("--stage", action="append", help="of --full; repeatable; default all")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="of --full: begin nothing after so long")
+    parser.add_argument("--limit", type=float, default=150.0, help="of --full: seconds that a row or unit may take")
     parser.add_argument("--results", help="of --full: directory of its files; default benchmarks/results")
     parser.add_argument("--states", action="append", help="saved states in place of --model and --data; repeatable")
     parser.add_argument("--name", default="loss", help="of the result files")

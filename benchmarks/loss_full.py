@@ -11,7 +11,8 @@ sweeps   cost against the error budget and against N
 profile  where the time of ours goes, phase by phase
 
 DIR/loss_gpu.json holds what is done, and the same command goes on after it; DIR/loss_gpu_table.json, loss_gpu.md,
-loss_gpu.png and tuned.json are written at the end of every call. Exit status 1 while something is left.
+loss_gpu.png and tuned.json are written at the end of every call. Exit status 1 while something is left. A row or unit
+that takes longer than --limit is given up, and the process starts anew without it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ REPEATS = 5  # of the bit-for-bit check
 
 def run(options: argparse.Namespace, device: torch.device) -> int:
     results = Path(options.results or RESULTS)
-    stages = Stages(results / f"{NAME}.json", options.seconds, functools.partial(healthy, device))
+    stages = Stages(results / f"{NAME}.json", options.seconds, functools.partial(healthy, device), limit=options.limit)
     if found := stages.done.get("tune/table"):
         loss_tune.install(found)
     rows = options.rows or 8192
@@ -80,7 +79,7 @@ def run(options: argparse.Namespace, device: torch.device) -> int:
         left = str(stopped)
     except Broken as broken:
         print(f"{broken}: the device is of no more use to this process; it starts anew", flush=True)
-        os.execv(sys.executable, [sys.executable, *sys.argv])
+        stages.restart()
     report(stages, results)
     if left is not None:
         print(f"stopped after {options.seconds:.0f} s before {left}; the same command goes on from there")
@@ -186,8 +185,9 @@ def compare(
 
 
 class Guard:
-    """Notes which row is being run, so that one that ends the process, or spoils the device, is absent from then on, in
-    all cases. case: the unit of which the rows are a part; once they begin, they answer for themselves.
+    """Notes which row is being run, so that one that ends the process, spoils the device or takes too long is absent
+    from then on, in all cases. case: the unit of which the rows are a part; once they begin, they answer for
+    themselves, and it answers again for the end of a process in which they are run in turn.
     """
 
     def __init__(self, stages: Stages, case: str) -> None:
@@ -206,8 +206,13 @@ class Guard:
                 self.stages.begin(key)
                 if self.stages.ended_the_process(key):
                     self.stages.finish(key, {"failed": "ended the process"})
+            elif key in self.seen and self.current not in (key, self.case):
+                self.end()
+                self.current = self.case
+                self.stages.begin(self.case)
             if key in self.stages.done:
-                raise loss_rows.Absent("ended the process")
+                raise loss_rows.Absent(self.stages.done[key]["failed"])
+            self.stages.at(key)
             return row(*arguments)
 
         return guarded

@@ -6,11 +6,17 @@ value  = stages.run("heads/8B/dft", measure_it)      # what it returned, now or 
 Each unit is noted before it begins and saved when it ends. A unit begun twice without an end ran into the end of the
 process, as a fault on the device can, and counts as failed. After `seconds` no unit begins: OutOfTime. A fault that
 left the device useless is no result: Broken, and the process should start anew, with one attempt of this unit spent.
+A unit, or a part of one that `at` names, that takes longer than `limit` seconds has failed: the process starts anew
+without it, since what runs on a device cannot be interrupted. `seconds` count from its first start.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +24,8 @@ from typing import Any
 
 from dftcore.diagnostics import finite
 from dftcore.files import write_json
+
+BEGAN = "DFTCORE_STAGES_BEGAN"  # from one start of the process to the next: time.monotonic() at the first
 
 
 class OutOfTime(Exception):
@@ -35,12 +43,17 @@ class Stages:
         seconds: float = float("inf"),
         healthy: Callable[[], bool] = lambda: True,
         attempts: int = 2,
+        limit: float = float("inf"),
     ) -> None:
-        self.path, self.healthy, self.attempts = path, healthy, attempts
-        self.deadline = time.monotonic() + seconds
+        self.path, self.healthy, self.attempts, self.limit = path, healthy, attempts, limit
+        self.began = float(os.environ.pop(BEGAN, time.monotonic()))
+        self.deadline = self.began + seconds
+        self.current: tuple[str, float] = ("", math.inf)  # what is being run, and since when
         held = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         self.done: dict[str, Any] = held.get("done", {})
         self.begun: dict[str, int] = held.get("begun", {})
+        if limit < math.inf:
+            threading.Thread(target=self._watch, daemon=True).start()
 
     def run(self, key: str, call: Callable[[], Any]) -> Any:
         """The value of `call`, or {"failed": why} if it raised; each at most once."""
@@ -57,12 +70,21 @@ class Stages:
             raise
         except Exception as error:
             if not self.healthy():
-                raise Broken(key) from error
+                part = self.current[0] or key
+                if part not in self.begun:
+                    self.forget(key)
+                    self.begin(part)
+                raise Broken(part) from error
             return self.finish(key, {"failed": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"})
 
     def begin(self, key: str) -> None:
         self.begun[key] = self.begun.get(key, 0) + 1
+        self.at(key)
         self._save()
+
+    def at(self, part: str) -> None:
+        """This is being run from now on; kept in memory only, which costs next to nothing."""
+        self.current = (part, time.monotonic())
 
     def ended_the_process(self, key: str) -> bool:
         """Whether `key` has begun more often than it may without coming to an end."""
@@ -76,6 +98,7 @@ class Stages:
     def finish(self, key: str, value: Any) -> Any:
         """Keep the value; numbers in it that are not finite are kept as None, which JSON has."""
         self.begun.pop(key, None)
+        self.current = ("", math.inf)
         self.done[key] = value = _finite(value)
         self._save()
         return value
@@ -83,6 +106,23 @@ class Stages:
     def under(self, prefix: str) -> dict[str, Any]:
         """The finished units whose key starts with `prefix`, in order."""
         return {key: value for key, value in self.done.items() if key.startswith(prefix)}
+
+    def restart(self) -> None:
+        """The same command in this process's place."""
+        os.environ[BEGAN] = repr(self.began)
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(min(1.0, self.limit / 4))
+            part, since = self.current
+            if time.monotonic() - since > self.limit:
+                print(f"{part}: took longer than {self.limit:.0f} s, and the process starts anew", flush=True)
+                self.begun.clear()  # none of which is at fault
+                self.finish(part, {"failed": f"took longer than {self.limit:.0f} s"})
+                self.restart()
+                return
 
     def _save(self) -> None:
         write_json(self.path, {"begun": self.begun, "done": self.done})

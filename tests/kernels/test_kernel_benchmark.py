@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
 import sys
+import sysconfig
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -81,6 +85,99 @@ def test_a_row_that_ended_the_process_twice_is_absent(tmp_path):
         assert state.run(name, rest) == {"found": ["fine", "ended the process"]}
 
 
+def test_a_row_that_hangs_is_absent_after_the_restart(tmp_path, monkeypatch):
+    """In its probe, or when all are run in turn; the other rows' figures are kept."""
+    path, restarted = tmp_path / "state.json", threading.Event()
+    monkeypatch.setattr(stages.Stages, "restart", lambda _: restarted.set())
+
+    def case(state, calls):
+        guard = loss_full.Guard(state, "case")
+        rows = {name: guard(name, calls.get(name, lambda: "fine")) for name in ("mild", "slow", "last")}
+        found = {}
+        for _ in range(2):  # the probes, then in turn
+            for name, row in rows.items():
+                try:
+                    found[name] = row()
+                except loss_rows.Absent as absent:
+                    found[name] = str(absent)
+        guard.end()
+        return found
+
+    for hang_at in (1, 2):
+        path.unlink(missing_ok=True)
+        restarted.clear()
+        calls = iter(range(1, 9))
+
+        def slow(hang_at=hang_at, calls=calls):
+            if next(calls) == hang_at:
+                assert restarted.wait(20)
+                raise KeyboardInterrupt  # as far as this process ever gets
+
+        state = stages.Stages(path, limit=0.2)
+        with pytest.raises(KeyboardInterrupt):
+            state.run("case", lambda state=state, slow=slow: case(state, {"slow": slow}))
+        later = stages.Stages(path)
+        assert not later.begun
+        found = later.run("case", lambda later=later: case(later, {}))
+        assert found == {"mild": "fine", "slow": "took longer than 0 s", "last": "fine"}
+
+
+def test_a_fault_in_turn_is_the_row_s_own(tmp_path):
+    """A device spoiled in the second round is blamed on the row that was at it, not on the last one probed."""
+    healthy = [True]
+    state = stages.Stages(tmp_path / "state.json", healthy=lambda: healthy[0])
+
+    def case():
+        guard = loss_full.Guard(state, "case")
+        for name in ("mild", "deadly", "last", "mild", "deadly"):
+            guard(name, lambda: None)()
+        healthy[0] = False
+        raise RuntimeError("found out when the device is waited for")
+
+    with pytest.raises(stages.Broken, match="rows/deadly"):
+        state.run("case", case)
+    assert state.begun == {"rows/deadly": 1}
+
+
+def test_time_counts_from_the_first_start(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execv", lambda *_: started.append(os.environ[stages.BEGAN]))
+    first = stages.Stages(tmp_path / "state.json", seconds=100)
+    first.began -= 1000
+    first.restart()
+    second = stages.Stages(tmp_path / "state.json", seconds=100)
+    assert stages.BEGAN not in os.environ
+    assert second.began == pytest.approx(first.began)
+    with pytest.raises(stages.OutOfTime):
+        second.run("a", lambda: 1)
+    assert len(started) == 1
+
+
+def test_a_row_that_fails_when_it_is_timed_is_absent_alone():
+    inputs = loss_inputs.normal(8, 16, 40, DEVICE)
+    calls = iter(range(9))
+
+    def late(*arguments):
+        if next(calls) == 3:
+            raise RuntimeError("out of luck")
+        return loss_rows.eager(*arguments)
+
+    rows = [loss.Row(row, inputs, "dft") for row in (loss_rows.eager, late)]
+    loss.measure_rows(rows, None, repeats=2)
+    assert rows[0].figures["total_ms"] > 0
+    assert rows[1].figures == {"absent": "RuntimeError: out of luck"}
+
+
+def test_the_script_runs_from_a_plain_checkout(tmp_path):
+    """Of site packages, not those that are installed as links to a checkout; and from another directory."""
+    found = subprocess.run(
+        [sys.executable, "-S", ROOT / "benchmarks/loss.py", "--help"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": sysconfig.get_paths()["purelib"]},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+
+
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """Two small heads, few rows and no candidates; tables and results of their own."""
@@ -94,7 +191,7 @@ def tiny(monkeypatch, tmp_path):
     config.tuned.cache_clear()
     yield SimpleNamespace(
         rows=12, repeats=1, only=["ours", "eager", "broken"], objective=["dft"], dtype=["float16"], stage=None,
-        seconds=float("inf"), results=str(tmp_path), states=None, model=None, data=None,
+        seconds=float("inf"), limit=float("inf"), results=str(tmp_path), states=None, model=None, data=None,
     )  # fmt: skip
     config.tuned.cache_clear()
 
