@@ -11,6 +11,7 @@ from harness import measure, table
 
 PHASES = {  # a part of the kernel's name -> phase
     "forward_kernel": "forward",
+    "target_logit_kernel": "forward",
     "epilogue_kernel": "forward",
     "histogram_kernel": "routing",
     "shares_kernel": "routing",

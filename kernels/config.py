@@ -70,14 +70,15 @@ HALF: dict[str, Tiles] = {
 }
 SINGLE: dict[str, Tiles] = {
     "forward": _forward(32, 128, 32, 8, 2),
-    "forward_moments": _forward(32, 128, 32, 8, 2),
+    "forward_moments": _forward(32, 128, 32, 8, 3),
     "logit_gradient": _logits(64, 32, 8, 2),
-    "weight_gradient": _weights(64, 16, 8, 2),
+    "weight_gradient": _weights(64, 16, 8, 3),
     "hidden_scatter": _scatter(32, 8, 8, 2, bk=32),
     "hidden_gradient": _hidden(64, 32, 64, 8, 2),
     "hidden_finish": _hidden(64, 32, 64, 8, 2),
 }
 VECTOR: dict[str, Tiles] = {
+    "target_logit": Tiles({"BN": 8, "BD": 256}, 4, 2),
     "epilogue": Tiles({"BN": 32}, 4, 1),
     "histogram": Tiles({"BN": 1024, "PER_PROGRAM": 16}, 4, 1),
     "shares": Tiles({"BN": 32}, 4, 1),
@@ -93,7 +94,8 @@ DIFFERENT: dict[str, dict[str, Tiles]] = {
     **{arch: {**_DEEPER, **_SHORTER} for arch in ("sm_100", "sm_103")},
 }
 
-# What the tuner tries for half precision beside the defaults. TMA and FLATTEN need compute capability 9.
+# What the tuner tries for half precision beside the defaults. TMA and FLATTEN need compute capability 9. None spills
+# without bias and soft-cap, with which `launch.Head` takes the defaults.
 CANDIDATES: dict[str, list[Tiles]] = {
     "forward": [
         _forward(128, 128, 64, 8, 4, TMA=1),
@@ -109,8 +111,8 @@ CANDIDATES: dict[str, list[Tiles]] = {
         _logits(128, 128, 8, 3),
     ],
     "weight_gradient": [
-        _weights(128, 64, 4, 3), _weights(128, 64, 4, 5, 2), _weights(128, 64, 8, 3), _weights(128, 64, 8, 5, 2),
-        _weights(256, 64, 8, 5), _weights(256, 32, 8, 5), _weights(64, 64, 4, 5, 3), _weights(128, 64, 4, 3, 2),
+        _weights(128, 64, 8, 3), _weights(128, 64, 8, 5, 2), _weights(256, 64, 8, 5), _weights(256, 32, 8, 5),
+        _weights(64, 64, 4, 5, 3),
     ],
     "hidden_scatter": [
         _scatter(32, 16, 8, 3), _scatter(32, 4, 8, 3), _scatter(32, 8, 8, 2), _scatter(32, 8, 8, 4),

@@ -19,7 +19,7 @@ from dftcore.kernels.tiles import LN2, LOG2E, LOWEST, log1p
 def epilogue_kernel(
     p_rows,  # [N] int32
     p_count,  # [1] int32
-    p_target_logit,  # [N] fp32
+    p_target_logit,  # [N] fp32, by compact position
     p_maximum,  # [splits, N] fp32
     p_total,
     p_first,
@@ -42,7 +42,7 @@ def epilogue_kernel(
     o_part = o_s.to(tl.int64)[:, None] * N + o_n[None, :]
     m_part = (o_s < splits)[:, None] & m_n[None, :]
     b_row = tl.load(p_rows + o_n, mask=m_n, other=0)
-    b_target = tl.load(p_target_logit + b_row, mask=m_n, other=0.0)
+    b_target = tl.load(p_target_logit + o_n, mask=m_n, other=0.0)
     b_part_max = tl.load(p_maximum + o_part, mask=m_part, other=LOWEST)
     b_part_sum = tl.load(p_total + o_part, mask=m_part, other=0.0)
     b_max = tl.max(b_part_max, 0)

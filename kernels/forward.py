@@ -2,12 +2,11 @@
 
     z_iv = transform(h_i . W_v + bias_v) / ln 2                              never written
     log_mass[b, i] = log2 sum_{v in b, v != y_i} 2^{z_iv} (1 - tanh^2)       if MASSES; the slope only with a soft-cap
-    target_logit[i] = z_{i, y_i}
     maximum, total [splits, N]:  m = max_{v != y_i} z_iv,  sum 2^{z_iv - m}  over the split's tiles
     first, square  [splits, N]:  sum 2^{z - m} (z - m),  sum 4^{z - m}       if MOMENTS
 
-Row i is the i-th of the `count` valid tokens, whose hidden states lie one behind the other; target_logit alone is
-indexed by the token's own position, `rows[i]`. log_mass is fp16, rounded up: no pair is taken for lighter than it is.
+Row i is the i-th of the `count` valid tokens, whose hidden states lie one behind the other. log_mass is fp16, rounded
+up: no pair is taken for lighter than it is.
 With ORDER, v is a column, at which row order[v] of W and of the bias lies. Programs of GROUP neighbouring row tiles
 walk the same weights at the same time, so that these stay in level-2 cache.
 """
@@ -28,7 +27,6 @@ def forward_kernel(
     p_rows,  # [N] int32
     p_count,  # [1] int32
     p_log_mass,  # [ceil(V / BLOCK), N] fp16
-    p_target_logit,  # [N] fp32
     p_maximum,  # [splits, N] fp32
     p_total,
     p_first,
@@ -85,13 +83,10 @@ def forward_kernel(
         b_bias = tl.load(p_bias + o_in).to(tl.float32) if HAS_BIAS else 0.0
         b_z = capped(b_z, b_bias, softcap, HAS_BIAS, SOFTCAP)
 
-        m_hit = (b_target >= i_t * BV) & (b_target < (i_t + 1) * BV)
-        if (tl.sum(m_hit.to(tl.int32), 0) > 0) | ((i_t + 1) * BV > V):  # most tiles hold no target and no edge
-            o_column = tl.arange(0, BV)
-            m_target = o_column[None, :] == (b_target - i_t * BV)[:, None]
-            b_hit = tl.sum(tl.where(m_target, b_z, 0.0), 1) * scale
-            tl.store(p_target_logit + b_row, b_hit, mask=m_hit)
-            b_z = tl.where(m_target | (o_column >= V - i_t * BV)[None, :], float("-inf"), b_z)
+        m_here = (b_target >= i_t * BV) & (b_target < (i_t + 1) * BV)
+        if (tl.sum(m_here.to(tl.int32), 0) > 0) | ((i_t + 1) * BV > V):  # most tiles hold no target and no edge
+            # Counted from the tile's start, columns would be constants that take registers all the way.
+            b_z = tl.where((o_v[None, :] == b_target[:, None]) | (o_v >= V)[None, :], float("-inf"), b_z)
 
         b_z = tl.reshape(b_z, (BM, BV // BLOCK, BLOCK))
         b_block_max = tl.maximum(tl.max(b_z, 2) * scale, LOWEST)  # [BM, blocks of the tile]
@@ -101,7 +96,7 @@ def forward_kernel(
         if MASSES:
             b_mass = b_block_sum
             if SOFTCAP:
-                b_mass = tl.sum(tl.where(b_e > 0.0, b_e * cap_slope(b_z, softcap), 0.0), 2)
+                b_mass = tl.sum(b_e * cap_slope(tl.maximum(b_z, -softcap), softcap), 2)
             b_log = tl.maximum(tl.log2(b_mass) + b_block_max, -MASS_LIMIT)
             b_log += tl.abs(b_log) * MASS_SLACK  # beyond fp16 it is inf, and the pair kept
             o_b = i_t * (BV // BLOCK) + tl.arange(0, BV // BLOCK)

@@ -1,6 +1,6 @@
 """Host side of the forward: arguments, grids and workspaces; no host sync.
 
-scan -> logprob, lse, log masses, statistics          (forward, epilogue)
+scan -> logprob, lse, log masses, statistics          (target_logit, forward, epilogue)
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +16,7 @@ from dftcore.kernels.config import Tiles, plain, tiles
 from dftcore.kernels.epilogue import epilogue_kernel
 from dftcore.kernels.forward import forward_kernel
 from dftcore.kernels.order import pays, places, vocabulary_order
+from dftcore.kernels.target_logit import target_logit_kernel
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,15 @@ class Head:
         return triton.cdiv(self.weight.shape[0], BLOCK)
 
     def tiles(self, kernel: str) -> Tiles:
-        return tiles(kernel, self.hidden.dtype, self.hidden.device)
+        """With a bias or a soft-cap the defaults: both take registers that what the tuner chose may not have."""
+        bare = self.bias is None and self.softcap is None
+        return (tiles if bare else plain)(kernel, self.hidden.dtype, self.hidden.device)
 
     def on_device(self) -> AbstractContextManager[object]:
         return torch.cuda.device(self.hidden.device) if self.hidden.is_cuda else nullcontext()
 
-    def logit_arguments(self, inner: int) -> dict[str, object]:
+    @property
+    def arguments(self) -> dict[str, object]:
         return {
             "V": self.weight.shape[0],
             "D": self.hidden.shape[1],
@@ -63,9 +67,11 @@ class Head:
             "inv_temperature": 1.0 / self.temperature,
             "HAS_BIAS": self.bias is not None,
             "SOFTCAP": self.softcap is not None,
-            "ORDER": self.order is not None,
-            "EVEN_D": self.hidden.shape[1] % inner == 0,
         }
+
+    def logit_arguments(self, inner: int) -> dict[str, object]:
+        """Of the kernels that multiply out a tile of logits, BK of the hidden size at a time."""
+        return {**self.arguments, "ORDER": self.order is not None, "EVEN_D": self.hidden.shape[1] % inner == 0}
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Scan:
 
 
 def scan(head: Head, ignore_index: int, masses: bool, moments: bool, top1: bool) -> Scan:
-    rows_total, small = head.hidden.shape[0], head.tiles("epilogue")
+    rows_total, small, dots = head.hidden.shape[0], head.tiles("epilogue"), head.tiles("target_logit")
     rows, count = _compact(head.targets, ignore_index)
     hidden: Tensor | TensorDescriptor = head.hidden.index_select(0, rows)  # valid rows one behind the other
     weight: Tensor | TensorDescriptor = head.weight
@@ -103,10 +109,15 @@ def scan(head: Head, ignore_index: int, masses: bool, moments: bool, top1: bool)
     log_mass = torch.empty(head.blocks if masses else 0, rows_total, dtype=torch.float16, device=head.hidden.device)
     maximum, total = empty(splits, rows_total), empty(splits, rows_total)
     first, square = (empty(splits, rows_total), empty(splits, rows_total)) if moments else (maximum, maximum)
-    target_logit = torch.full_like(maximum[0], torch.nan)  # stays NaN for a target outside the vocabulary
+    target_logit = empty(rows_total)
     logprob, lse = torch.zeros_like(target_logit), torch.zeros_like(target_logit)
     entropy, sum_p2 = (torch.zeros_like(lse), torch.zeros_like(lse)) if moments else (empty(0), empty(0))
     top = torch.zeros_like(lse) if top1 else empty(0)
+    bias = head.bias if head.bias is not None else head.targets  # any pointer, where there is none
+    with head.on_device():
+        target_logit_kernel[(triton.cdiv(rows_total, dots.constexprs["BN"]),)](
+            hidden, weight, bias, head.targets, rows, count, target_logit, **head.arguments, **dots.launch
+        )
     if size["TMA"]:
         hidden = TensorDescriptor.from_tensor(hidden, [size["BM"], size["BK"]])
         weight = TensorDescriptor.from_tensor(weight, [size["BV"], size["BK"]])
@@ -117,9 +128,8 @@ def scan(head: Head, ignore_index: int, masses: bool, moments: bool, top1: bool)
     row_tiles = triton.cdiv(triton.cdiv(rows_total, size["BM"]), size["GROUP"]) * size["GROUP"]
     with head.on_device():
         forward_kernel[(row_tiles * splits,)](
-            hidden, weight, head.bias if head.bias is not None else head.targets,
-            order if head.order is not None else rows, head.targets, rows, count,
-            log_mass, target_logit, maximum, total, first, square,
+            hidden, weight, bias, order if head.order is not None else rows, head.targets, rows, count,
+            log_mass, maximum, total, first, square,
             N=rows_total, splits=splits, MASSES=masses, MOMENTS=moments, BLOCK=BLOCK,
             **head.logit_arguments(size["BK"]), **chosen.launch,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
     python aot.py 80 90 100 [--usual] [--candidates]      -> one JSON object a line
 
---usual: the defaults with the usual flags and bf16 only; --candidates: what the tuner may choose, usual flags and bf16.
+--usual: the defaults with the usual flags and bf16 only; --candidates: what the tuner may choose, bf16 only.
 Shared memory is the compiler's figure; registers and stack (which shows spills) are read from the machine code by the
 cuobjdump that comes with Triton.
 """
@@ -36,6 +36,7 @@ from dftcore.kernels.hidden_scatter import hidden_scatter_kernel
 from dftcore.kernels.histogram import histogram_kernel
 from dftcore.kernels.logit_gradient import logit_gradient_kernel
 from dftcore.kernels.shares import shares_kernel
+from dftcore.kernels.target_logit import target_logit_kernel
 from dftcore.kernels.weight_gradient import weight_gradient_kernel
 
 INT32 = {"p_rows", "p_count", "p_counts", "p_lists", "p_slot_rows", "p_tile_block", "p_tile_start", "p_group"}
@@ -60,6 +61,11 @@ KERNELS = {
         forward_kernel,
         {**LOGITS, "MASSES": True, "MOMENTS": True, "BLOCK": BLOCK},
         [{"HAS_BIAS": True, "SOFTCAP": True}, {"EVEN_D": False}, {"MASSES": False, "ORDER": False}],
+    ),
+    "target_logit": (
+        target_logit_kernel,
+        {"HAS_BIAS": False, "SOFTCAP": False},
+        [{"HAS_BIAS": True, "SOFTCAP": True}],
     ),
     "epilogue": (epilogue_kernel, {"MOMENTS": False, "TOP1": False, "SPLITS": 64}, [{"MOMENTS": True, "TOP1": True}]),
     "histogram": (histogram_kernel, {"BLOCK": BLOCK, "BINS": BINS, "PER_OCTAVE": BINS_PER_OCTAVE}, []),
@@ -110,18 +116,23 @@ def everything(arch: int) -> Iterator[Case]:
             for more in ({}, *rarer):
                 yield Case(name, dtype, tiles, {**flags, **more})
                 if name in chosen and dtype != torch.float32:
-                    yield Case(name, dtype, chosen[name], _boxed({**flags, **more}, chosen[name]))
+                    yield Case(name, dtype, chosen[name], _chosen({**flags, **more}, chosen[name]))
 
 
-def _boxed(flags: dict[str, int | bool], tiles: Tiles) -> dict[str, int | bool]:
-    """The copy engine takes the vocabulary as it lies."""
-    return {**flags, "ORDER": False} if tiles.constexprs.get("TMA") else flags
+def _chosen(flags: dict[str, int | bool], tiles: Tiles) -> dict[str, int | bool]:
+    """The flags with which tiles run that the tuner may choose: logits with a bias or a soft-cap are left to the
+    defaults, and the copy engine takes the vocabulary as it lies."""
+    never = {"HAS_BIAS", "SOFTCAP"} if "SOFTCAP" in flags else set()
+    never |= {"ORDER"} if tiles.constexprs.get("TMA") else set()
+    return {**flags, **dict.fromkeys(never, False)}
 
 
 def candidates(arch: int) -> Iterator[Case]:
     for name in CANDIDATES:
+        _, flags, rarer = KERNELS[name]
         for tiles in listed(name, f"sm_{arch}"):
-            yield Case(name, torch.bfloat16, tiles, _boxed(KERNELS[name][1], tiles))
+            for more in ({}, *rarer):
+                yield Case(name, torch.bfloat16, tiles, _chosen({**flags, **more}, tiles))
 
 
 def spills_in_loop(sass: str) -> int:

@@ -13,9 +13,8 @@ import pytest
 pytest.importorskip("triton")
 SHARED_MEMORY = {80: 166_912, 89: 101_376, 90: 232_448, 100: 232_448, 103: 232_448, 120: 101_376}
 AOT = Path(__file__).with_name("aot.py")
-VECTOR = ("epilogue", "histogram", "shares", "fill", "block_sums")
-SMALL_STACK = 256  # bytes that a tile may spill outside its inner loop: Hopper's largest, and what the tuner may choose
-SPILLED = {89: 16, 120: 16}  # by fp32 tiles, outside their inner loops
+VECTOR = ("target_logit", "epilogue", "histogram", "shares", "fill", "block_sums")
+SPILLED = {89: 16, 120: 16}  # bytes of stack, by fp32 tiles, outside their inner loops; nothing anywhere else
 
 
 def compile_all(*arguments: str) -> list[dict[str, object]]:
@@ -28,13 +27,10 @@ def compile_all(*arguments: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def check(found: list[dict[str, object]], stack: int = 0) -> None:
+def check(found: list[dict[str, object]]) -> None:
     for case in found:
-        large = case["arch"] == 90 and str(case["kernel"]).startswith("forward")
-        allowed = SMALL_STACK if large else max(stack, SPILLED.get(int(str(case["arch"])), 0))
-        assert int(str(case["stack"])) <= allowed, f"spills: {case}"
-        if not dict(case["tiles"]).get("FLATTEN"):  # whose one loop is everything
-            assert case["spills_in_loop"] == 0, f"spills where it hurts: {case}"
+        assert int(str(case["stack"])) <= SPILLED.get(int(str(case["arch"])), 0), f"spills: {case}"
+        assert case["spills_in_loop"] == 0, f"spills where it hurts: {case}"
         assert int(str(case["shared"])) <= SHARED_MEMORY[int(str(case["arch"]))], case
         assert case["ieee"], f"fp32 inputs rounded to tf32: {case}"
         if case["kernel"] in VECTOR:
@@ -48,7 +44,7 @@ def check(found: list[dict[str, object]], stack: int = 0) -> None:
 
 def test_usual_configurations_compile_for_hopper():
     found = compile_all("90", "--usual")
-    assert len({case["kernel"] for case in found}) == 12
+    assert len({case["kernel"] for case in found}) == 13
     check(found)
 
 
@@ -65,4 +61,4 @@ def test_every_configuration_compiles(arch):
 def test_every_candidate_of_the_tuner_compiles(arch):
     found = compile_all(str(arch), "--candidates")
     assert len(found) >= 24
-    check(found, SMALL_STACK)
+    check(found)
