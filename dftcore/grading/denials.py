@@ -73,6 +73,10 @@ _DOUBTING = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(r"(?:because|since|as)\s", re.IGNORECASE)
+_AFFIRMED = re.compile(
+    r"(?:it|they|he|she|this|that|there|we|you|one) (?:is|are|was|were|does|do|did|can|could|will|would|has|have)\W*",
+    re.IGNORECASE,
+)
 _DENIAL = re.compile(r"\b(?:not|cannot|never)\b|n't\b", re.IGNORECASE)
 _VALUE = re.compile(r"[\d\\$^=<>{}]")
 _LONGEST = 500
@@ -107,5 +111,6 @@ def judgement(text: str) -> str | None:
         return None
     reason, denied = _REASON.match(match[2]) is not None, _DENIAL.search(match[2]) is not None
     if match[1].lower() == "yes":
-        return match[1] if reason and not denied else None
+        affirmed = _AFFIRMED.fullmatch(match[2]) is not None
+        return match[1] if (reason or affirmed) and not denied else None
     return match[1] if reason or (denied and not _VALUE.search(match[2])) else None

@@ -5,8 +5,8 @@
     final answer       a "final answer" that is stated after the last box takes its place
     marker             after the last ``####`` or a line that starts with ``A:``
     anchor             after the last "answer is", "answer:" or "final answer" that states an answer
-    whole              a text that is an answer and nothing else
     judgement          the "yes" or "no" that a text begins with, when only its reason follows
+    whole              a text that is an answer and nothing else
     last clause        LaTeX without dollars after the last "is" or "=" of the last sentence
     last mathematics   the last ``$...$``, ``\\(...\\)`` or ``\\[...\\]``, when no number follows it
     last number        the last number of the text
@@ -79,6 +79,7 @@ _REMARK = re.compile(
     r"|not(?= [$\\]*-?\d))\b[^()]{0,200}\)"
 )
 _ALTERNATIVE = re.compile(r"(?<!\s)\s*\(or\s+([^()]{1,200})\)")
+_THAT_IS = re.compile(r"(?<=[\w$)}%]),?\s+(?:\bi\.\s?e\.,?|(?<=,\s)that is,)\s+(?=[-\d\\$])")
 # A short answer that starts with these states a bound or a denial, not a value.
 _BOUNDING = re.compile(
     r"(?:not|negative|minus|(?:at|no) (?:least|most)|(?:no )?(?:more|less|greater|fewer|smaller|larger) than|up to"
@@ -141,12 +142,12 @@ def _find(text: str, last_number: bool) -> Found:
     found = _first_answer(tail, marked(tail), "marker") or _first_answer(tail, anchored(tail), "anchor")
     if found is not None and found.rule != "prose":
         return found
+    if verdict := judgement(text):
+        return Found(verdict, "judgement")
     if len(text) <= _LONGEST_WHOLE and is_whole(plain := _without_remarks(text)):
         return Found(plain.strip() or None, "prose" if is_prose(plain) else "whole")
     if len(text) <= _SHORT_ANSWER and _is_bound(text.strip()):
         return Found(text.strip(), "text")
-    if verdict := judgement(text):
-        return Found(verdict, "judgement")
     tail = _ROUNDED.sub("", _without_remarks(tail))
     value = _last_number(tail) if last_number else _last_clause(tail) or _last_value(tail)
     if (stated := value or found) is not None:
@@ -177,7 +178,8 @@ def _is_bound(text: str) -> bool:
 def _without_remarks(text: str) -> str:
     """The text without explanations in brackets; a second form, as in ``1/2 (or 0.5)``, stays to be compared too."""
     text = _REMARK.sub("", text)
-    return _ALTERNATIVE.sub(r" or \1", text) if "(or" in text else text
+    text = _ALTERNATIVE.sub(r" or \1", text) if "(or" in text else text
+    return _THAT_IS.sub(" or ", text) if "i.e" in text or "that is," in text else text
 
 
 def _tail(text: str) -> str:

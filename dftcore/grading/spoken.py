@@ -30,6 +30,11 @@ _SPOKEN = re.compile(
     rf"(?:[\s-]+({'|'.join(_PARTS)}))?(?![A-Za-z-])(.*)",
     re.IGNORECASE | re.DOTALL,
 )
+# "five and a half", "5 and three quarters"
+_AND_PART = re.compile(
+    rf"\s*(\d+|{'|'.join(SPOKEN)}) and (an?|one|two|three|four|five|seven)[\s-]({'|'.join(_PARTS)})\b(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
 _SIGN_WORD = re.compile(r"\s*(?:\\text\s*\{\s*)?(?:negative|minus)\s*\}?\s+(?=[\d.\\$])", re.IGNORECASE)
 _MONTH = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
@@ -71,6 +76,9 @@ _SAYINGS: dict[str, Node] = {
 
 def written_out(text: str) -> str:
     """``text`` with the number, the sign or the ratio that it begins with in digits and signs."""
+    if " and " in text and (mixed := _AND_PART.fullmatch(text)):
+        whole, count, part = (group.lower() for group in mixed.groups()[:3])
+        return f"{SPOKEN.get(whole, whole)} {SPOKEN.get(count, 1)}/{_PARTS[part]}{mixed[4]}"
     if not text[:1].isalpha() and not text.startswith("\\text"):
         ratio = _TO.fullmatch(text) if "to" in text else None
         return ":".join(filter(None, ratio.groups())) if ratio else text

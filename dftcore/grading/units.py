@@ -56,6 +56,20 @@ for _entry in re.split(r"\n| / ", _PLAIN):
         _OTHERS |= {
             _name: (_dimension, Fraction(_size)) for _name, _size in zip(_pairs[::2], _pairs[1::2], strict=True)
         }
+# What the dimensions with names of their own are made of, and the size in these of the unit that has size 1 above.
+_DERIVED: dict[str, tuple[dict[str, int], Fraction]] = {
+    "volume": ({"length": 3}, Fraction(1, 1000)),
+    "frequency": ({"time": -1}, Fraction(1)),
+    "force": ({"mass": 1, "length": 1, "time": -2}, Fraction(1000)),
+    "energy": ({"mass": 1, "length": 2, "time": -2}, Fraction(1000)),
+    "power": ({"mass": 1, "length": 2, "time": -3}, Fraction(1000)),
+    "pressure": ({"mass": 1, "length": -1, "time": -2}, Fraction(1000)),
+    "charge": ({"current": 1, "time": 1}, Fraction(1)),
+    "voltage": ({"mass": 1, "length": 2, "time": -3, "current": -1}, Fraction(1000)),
+    "resistance": ({"mass": 1, "length": 2, "time": -3, "current": -2}, Fraction(1000)),
+    "capacitance": ({"mass": -1, "length": -2, "time": 4, "current": 2}, Fraction(1, 1000)),
+    "field": ({"mass": 1, "time": -2, "current": -1}, Fraction(1000)),
+}
 _COMPOUND = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "kmph": "km/hour", "cc": "cm^3", "sq": "square"}
 # Words that multiply the number before them: "5 million" is no more 5 than 500 is.
 SCALE_WORDS = {
@@ -140,6 +154,18 @@ def unit(text: str) -> Unit:
     return tuple(sorted((name, power) for name, power in powers.items() if power)), size
 
 
+def _taken_apart(measured: Unit) -> Unit:
+    """A unit in those that derived ones are made of: a newton is 1000 g m/s^2."""
+    powers: dict[str, int] = {}
+    dimensions, size = measured
+    for name, power in dimensions:
+        parts, factor = _DERIVED.get(name, ({name: 1}, Fraction(1)))
+        size *= factor**power
+        for part, count in parts.items():
+            powers[part] = powers.get(part, 0) + count * power
+    return tuple(sorted((name, power) for name, power in powers.items() if power)), size
+
+
 def is_known_unit(text: str) -> bool:
     """Whether every word of a stated unit is a unit of measure."""
     return bool(unit(text)[0]) and not any(name.startswith("word:") for name, _ in unit(text)[0])
@@ -152,6 +178,9 @@ def agree(left: str, right: str) -> Fraction | None:
     right_dimensions, right_size = unit(right)
     if left_dimensions == right_dimensions:
         return left_size / right_size
+    first, second = _taken_apart(unit(left)), _taken_apart(unit(right))
+    if first[0] == second[0]:
+        return first[1] / second[1]
     fewer, more = sorted((set(left_dimensions), set(right_dimensions)), key=len)
     described = all(name.startswith("word:") and power > 0 for name, power in more - fewer)
     return left_size / right_size if fewer and fewer < more and described else None

@@ -309,6 +309,16 @@ x_1 = 1, x_2 = 2  ~~  x_1 = 2, x_2 = 1
 (1,2)  ~~  \{1,2\}
 [1,2]  ~~  \{1,2\}
 \{1,2,3,4\}  ~~  [1,4]
+# derived units
+10 \text{ J}  ~~  10 \text{ N/m}
+10 \text{ N}  ~~  10 \text{ g m/s}^2
+1 \text{ L}  ~~  1 \text{ m}^3
+# a number and a half
+2, 1/2  ~~  2 and a half
+# said in another way
+\frac{1}{2}  ~~  The answer is 1/2, i.e. 60%.
+\text{Yes}  ~~  Yes, it doesn't.
+A and C  ~~  and C
 """
 
 

@@ -202,6 +202,23 @@ e^{a+b}  ~~  e^a e^b
 x \in (1,2)  ~~  (1,2)
 x \le -2 \text{ or } x \ge 2  ~~  |x| \ge 2
 x > 0, x \ne 1  ~~  (0,1) \cup (1,\infty)
+# derived units
+10 \text{ J}  ~~  10 \text{ N m}
+10 \text{ N}  ~~  10 \text{ kg m/s}^2
+1 \text{ kPa}  ~~  1000 \text{ N/m}^2
+1 \text{ Hz}  ~~  1 \text{ s}^{-1}
+1 \text{ L}  ~~  1000 \text{ cm}^3
+5 \text{ V/m}  ~~  5 \text{ N/C}
+9.8 \text{ m/s}^2  ~~  9.8 \text{ N/kg}
+# a number and a half
+2.5  ~~  two and a half
+2.5 hours  ~~  2 and a half hours
+2.75  ~~  2 and three quarters
+# said in another way
+\frac{1}{2}  ~~  The answer is 1/2, i.e., 50%.
+\frac{1}{2}  ~~  The answer is 1/2, that is, 0.5.
+\text{Yes}  ~~  Yes, it does.
+101_2  ~~  101 (base 2)
 """
 
 
