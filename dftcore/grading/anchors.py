@@ -33,6 +33,10 @@ _SUPPOSED = re.compile(
     r"(?:(?:the|your|my|our|his|her|their|its|this|that|an?|final|correct|exact)\s+)*$",
     re.IGNORECASE,
 )
+# "the wrong answer is 5", "my previous answer was 5"
+_OTHER = re.compile(
+    r"\b(?:wrong|incorrect|mistaken|false|old|previous|initial|earlier)\s+(?:final\s+)?$", re.IGNORECASE
+)
 _SUPPOSED_REACH = 60
 _MODAL = re.compile(r"\b(?:must|should|can|cannot|could|may|might|needs?|ought)\b", re.IGNORECASE)
 # "the answer is correct", "the answer is rounded to 2 decimals": said of the answer, not the answer.
@@ -65,5 +69,6 @@ def anchored(text: str) -> Iterator[int]:
 def _ends(pattern: re.Pattern[str], text: str) -> Iterator[int]:
     for match in list(pattern.finditer(text))[: -_MOST - 1 : -1]:
         before = text[max(match.start() - _SUPPOSED_REACH, 0) : match.start()]
-        if not (_MODAL.search(match.group()) or _ABOUT.match(text, match.end()) or _SUPPOSED.search(before)):
+        supposed = _SUPPOSED.search(before) or _OTHER.search(before)
+        if not (supposed or _MODAL.search(match.group()) or _ABOUT.match(text, match.end())):
             yield match.end()

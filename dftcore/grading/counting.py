@@ -34,6 +34,7 @@ _LESSENING = words(
 _COMPUTING = words(
     "squared cubed factorial halves thirds doubled tripled quadrupled halved inverse reciprocal negative inverted mil"
 )
+_REJECTED = words("rejected discarded excluded eliminated extraneous invalid impossible")  # in brackets
 _ORDINALS = re.compile(
     r"(?:n|four|fif|six|seven|eigh|nin|ten|eleven|twelf|[a-z]+teen|[a-z]+tie|hundred|thousand|[a-z]*illion)ths"
 )
@@ -65,6 +66,8 @@ def states_more(text: str, first: bool) -> bool:
     if first and " ".join(found) in _IN_ALL:
         return False
     if first and found and (found[0] in _RELATING or found[0] in _COMPUTING or _computes(found[0])):
+        return True
+    if "(" in text and _REJECTED.intersection(found):
         return True
     if first and len(found) == 1 and _is_mathematics(found[0]):
         return True

@@ -11,6 +11,11 @@ import re
 _REVERSING = re.compile(
     r"(?:\b(?:not|never|cannot|negative|minus|neither|nor|except|(?:anything|everything|all) but"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower|other) than|exceeds?|exceeding"
+    r"|(?:we|must|can|should|so|thus|therefore) (?:reject|exclude|ignore|discard)(?:\s+\$?[a-z]\s*=)?"
+    r"|impossible to (?:get|have|reach|be)"
+    r"|(?:wrong|incorrect|mistaken)(?:ly \w+| (?:answer|result|value|solution|guess)(?: is| was| of|:)?)"
+    r"|(?:old|previous|initial|earlier) answer (?:is|was)|(?:one|some|none|each|any|most) of"
+    r"|(?:^|[.!?:\n]\s*)(?:if|unless|suppose|assum(?:e|ing)|let|try)(?: that)?(?: it is| \$?[a-z]\s*=)?"
     r"|almost|nearly|hardly|(?:short|shy) of|(?:just|well) (?:over|under)"
     r"|plus|times|divided by|multiplied by|twice|thrice|double|triple|(?:half|third|quarter|thirds|quarters) of"
     r"|(?:sine?|cos(?:ine)?|tan(?:gent)?|log(?:arithm)?|ln|factorial|absolute value) of|power(?: of)?|for every"
@@ -33,7 +38,8 @@ _REVERSING = re.compile(
 _DENYING = re.compile(
     r"[\s$\\)\]}*]*(?:,?\s*(?:but|which|although|though)\s+)?(?:(?:that|this|it)\s+)?"
     r"(?:(?:is|are|was|were|does|do|did|will|would|can|could)(?:n't|\s+not|\s+never|not)\b"
-    r"|(?:is|are|was|were)\s+(?:wrong|incorrect|false|impossible|excluded|rejected|too\s)|cannot\b|can't\b|won't\b"
+    r"|(?:is|are|was|were)\s+(?:wrong|incorrect|false|impossible|excluded|rejected|discarded|extraneous|invalid"
+    r"|inadmissible|spurious|too\s)|too\s|cannot\b|can't\b|won't\b"
     r"|fails?\b|divides\b|\?\s*$|(?:that|this|it)'s\s+(?:not|wrong|incorrect|false|impossible)\b"
     r"|(?:less|more|fewer|greater) than [a-z]\b"
     r"|(?:squared|cubed|factorial|(?:plus|minus|times)\s[a-z]|and (?:a |an |one )?half"
@@ -46,6 +52,12 @@ _DENYING = re.compile(
 _NAMING = re.compile(
     r"\b(?:theorem|lemma|corollary|proposition|definition|equation|eqn?\.|figure|fig\.|example|exercise|problem|question|step"
     r"|case|section|appendix|claim|remark)\s+(?:no\.\s*|number\s*|#)?\(?$|\b(?:see|from|by|using|in|of)\s+\($",
+    re.IGNORECASE,
+)
+# Words after a stated answer that take it back.
+_TAKEN_BACK = re.compile(
+    r"[\s$\\)\]}*]*,?\s*(?:(?:but|which|although|though|and)\s+)?(?:(?:that|this|it)\s*)?(?:is|was|'s)\s+"
+    r"(?:wrong|incorrect|false|excluded|rejected|extraneous|invalid|a mistake)\b",
     re.IGNORECASE,
 )
 # A bound is a value only where something is needed or possible: "he needs at least 5", but not "it is at least 5".
@@ -90,6 +102,11 @@ def is_changed(text: str, start: int, end: int) -> bool:
     if _BOUND.search(before):
         return _OBLIGED.search(before) is None
     return _GUESSED.search(before) is not None or _is_hedged(before, after)
+
+
+def is_taken_back(rest: str) -> bool:
+    """Whether what follows a stated answer says that it is wrong: ``5, which is wrong``."""
+    return _TAKEN_BACK.match(rest) is not None
 
 
 def _is_hedged(before: str, after: str) -> bool:

@@ -28,7 +28,7 @@ from dftcore.grading.anchors import anchored, finals, marked
 from dftcore.grading.boxes import box_start, last_box, without_hollow_boxes
 from dftcore.grading.compounds import compound_with, leading_compound
 from dftcore.grading.counting import scale_word
-from dftcore.grading.denials import is_changed, judgement
+from dftcore.grading.denials import is_changed, is_taken_back, judgement
 from dftcore.grading.exclaimed import without_exclamations
 from dftcore.grading.fragments import whole_value
 from dftcore.grading.numerals import (
@@ -213,7 +213,10 @@ def _statement(rest: str) -> str | None:
     rest = _ROUNDED.sub("", _LEADING_FILLER.sub("", _without_remarks(rest)))
     spans = spans_of(rest)
     span = spans[0] if spans and spans[0].start == 0 else None
-    sentence = rest[: _sentence_end(rest, span.end if span else 0)].strip()
+    end = _sentence_end(rest, span.end if span else 0)
+    if rest[end : end + 1] == "?" and (span is not None or leading_numeral(rest)):
+        return rest[: end + 1].strip()
+    sentence = rest[:end].strip()
     sentence = _REASON.split(_CLOSERS.sub("", sentence.replace("**", "")), maxsplit=1)[0].strip().rstrip(".")
     if not sentence:
         return None
@@ -229,6 +232,8 @@ def _statement(rest: str) -> str | None:
             return several
         number = sentence[: whole_value(sentence, 0, len(number))[1]]
         number = _with_scale(number, sentence[len(number) :])
+    if number and is_taken_back(sentence[len(number) :]):
+        return sentence
     if number and _goes_on_in_words(sentence[len(number) :]):
         return number
     if is_whole(sentence):

@@ -73,7 +73,7 @@ def is_name(node: Node) -> bool:
         if node.name == "derivative":
             return True
         plain = all(isinstance(arg, (Sym, Num, Const)) or not isinstance(arg, SCALARS) for arg in node.args)
-        return node.name not in _KNOWN_FUNCTIONS and plain
+        return node.name not in _KNOWN_FUNCTIONS and node.name != "residue" and plain
     if isinstance(node, (Seq, Ratio)):
         return all(is_name(item) for item in node.items)
     return _is_segment(node)

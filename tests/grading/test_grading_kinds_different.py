@@ -319,6 +319,35 @@ x_1 = 1, x_2 = 2  ~~  x_1 = 2, x_2 = 1
 \frac{1}{2}  ~~  The answer is 1/2, i.e. 60%.
 \text{Yes}  ~~  Yes, it doesn't.
 A and C  ~~  and C
+# sentences
+5  ~~  It is one of 5 values.
+5  ~~  That is 5 too many.
+5  ~~  It is impossible to get 5.
+5  ~~  We reject 5.
+5  ~~  We exclude 5.
+5  ~~  We ignore x = 5.
+5  ~~  We discard $x = 5$.
+5  ~~  So $x=5$ is extraneous.
+5  ~~  So $x=5$ is rejected.
+5  ~~  So 5 is extraneous.
+5  ~~  unless it is 5
+5  ~~  if it is 5
+5  ~~  suppose it is 5
+5  ~~  assume x = 5
+5  ~~  Is it 5?
+5  ~~  What about 5?
+5  ~~  Try 5.
+5  ~~  I wrongly got 5.
+5  ~~  My wrong answer was 5.
+5  ~~  The wrong answer is 5.
+5  ~~  An incorrect answer is 5.
+5  ~~  The old answer is 5.
+5  ~~  Someone said the answer is 5, which is wrong.
+5  ~~  The answer is 5, which is wrong.
+5  ~~  The answer is 5 (wrong).
+5  ~~  The answer is 5? No.
+2  ~~  2 \text{ (rejected)}
+2  ~~  2 \equiv 5 \pmod 3
 """
 
 

@@ -219,6 +219,19 @@ x > 0, x \ne 1  ~~  (0,1) \cup (1,\infty)
 \frac{1}{2}  ~~  The answer is 1/2, that is, 0.5.
 \text{Yes}  ~~  Yes, it does.
 101_2  ~~  101 (base 2)
+# sentences
+5  ~~  There must be at least 5.
+6  ~~  It is 1 more than 5, so 6.
+5  ~~  I guess 5
+5  ~~  The answers are 5.
+10  ~~  The answer is 5 × 2 = 10
+5  ~~  The answer is 5 units squared
+5  ~~  The answer is 5 cm.
+5  ~~  The answer is 5 because 2+3=5.
+5  ~~  The answer is exactly 5.
+5  ~~  The answer is simply 5.
+5  ~~  The answer is therefore 5.
+5  ~~  The answer is clearly equal to 5.
 """
 
 
