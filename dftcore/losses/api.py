@@ -66,7 +66,8 @@ def linear_token_logprobs(
     """Log-probabilities of `targets` under softmax(hidden @ weight.T + bias) without keeping the logits.
 
     hidden [..., D] and weight [V, D] floating, targets [...] int64, bias [V]. `logprob` is fp32 (fp64 when given fp64)
-    and takes any upstream gradient; `outputs` names further detached statistics: entropy, top1, sum_p2.
+    and takes any upstream gradient; `outputs` names further detached statistics: entropy, top1, sum_p2. A hidden in
+    half precision with a weight in fp32 is computed in fp32, many times slower on a GPU: cast the weight for speed.
     `error_budget` bounds the share of the logit gradient's L1 norm that the routed backward may replace by block means
     (see `routing`): None is the default 0.003, half of it for fewer than 2,048 rows, 0 for V below 4,096; 0 is exact,
     as the reference is at any budget.

@@ -48,9 +48,10 @@ def token_logprobs(
 
     Raises ValueError for a target outside the vocabulary.
     """
+    routes = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (hidden, weight, bias))
     logprob, _lse, _log_mass, _order, *statistics = _forward(
         hidden, weight, targets, bias, softcap, temperature, ignore_index, error_budget,
-        [name in outputs for name in STATISTICS],
+        [name in outputs for name in STATISTICS], error_budget > 0.0 and orders.pays(hidden.shape[0]) and routes,
     )  # fmt: skip
     found = {name: values.detach() for name, values in zip(STATISTICS, statistics, strict=True) if name in outputs}
     return logprob, found
@@ -79,10 +80,11 @@ def _forward(
     ignore_index: int,
     error_budget: float,
     wanted: list[bool],
+    ordered: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """logprob [N], lse [N], log_mass [N, B], the order of the vocabulary [V] or [0], the statistics [N] or [0]."""
     rows, transform = valid_rows(targets, ignore_index, weight.shape[0]), Transform(softcap, temperature)
-    found = _empty(hidden, weight, bias, error_budget, wanted)
+    found = _empty(hidden, weight, bias, wanted, ordered)
     logprob, lse, log_mass, order, *statistics = found
     for values in (logprob, lse, *statistics):
         values.zero_()
@@ -109,20 +111,19 @@ def _forward(
 
 
 def _empty(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, error_budget: float, wanted: list[bool]
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: list[bool], ordered: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     dtype, rows = compute_dtype(hidden, weight, bias), hidden.shape[0]
     columns = block_count(weight.shape[0])
     entropy, top1, sum_p2 = (hidden.new_empty(rows if want else 0, dtype=dtype) for want in wanted)
     logprob, lse = (hidden.new_empty(rows, dtype=dtype) for _ in range(2))
-    ordered = error_budget > 0.0 and orders.pays(rows)
     order = hidden.new_empty(weight.shape[0] if ordered else 0, dtype=torch.int64)
     return logprob, lse, hidden.new_empty(rows, columns, dtype=dtype), order, entropy, top1, sum_p2
 
 
 @_forward.register_fake
-def _(hidden, weight, targets, bias, softcap, temperature, ignore_index, error_budget, wanted):  # type: ignore[no-untyped-def]
-    return _empty(hidden, weight, bias, error_budget, wanted)
+def _(hidden, weight, targets, bias, softcap, temperature, ignore_index, error_budget, wanted, ordered):  # type: ignore[no-untyped-def]
+    return _empty(hidden, weight, bias, wanted, ordered)
 
 
 @torch.library.custom_op("dftcore::routed_logprobs_backward", mutates_args=())
@@ -203,7 +204,7 @@ def _(  # type: ignore[no-untyped-def]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    hidden, weight, targets, bias, *options, _wanted = inputs
+    hidden, weight, targets, bias, *options, _wanted, _ordered = inputs
     ctx.save_for_backward(hidden, weight, targets, bias, *output[:4])
     ctx.set_materialize_grads(False)  # else the other outputs' gradients are made, as zeros of their size
     ctx.options = options
@@ -211,12 +212,12 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 def _differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     if grad is None:  # no gradient reaches the log-probabilities
-        return (None,) * 9
+        return (None,) * 10
     need_hidden, need_weight, _targets, need_bias, *_rest = ctx.needs_input_grad
     needed = [need_hidden, need_weight, need_bias]
     found = _backward(grad, *ctx.saved_tensors, *ctx.options, needed)
     grad_hidden, grad_weight, grad_bias = (g if need else None for g, need in zip(found, needed, strict=True))
-    return grad_hidden, grad_weight, None, grad_bias, *[None] * 5
+    return grad_hidden, grad_weight, None, grad_bias, *[None] * 6
 
 
 _forward.register_autograd(_differentiate, setup_context=_save)

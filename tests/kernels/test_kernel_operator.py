@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dftcore import linear_cross_entropy, linear_token_logprobs
+from dftcore.kernels import order
 from dftcore.losses.api import _resolve
 
 backward = pytest.importorskip("dftcore.kernels.backward")
@@ -208,3 +211,42 @@ def test_the_backward_makes_no_zeros_for_outputs_that_have_no_gradient(device, b
     with Watching():
         loss.backward()
     assert {(12,), (3, 12), (12, 3)}.isdisjoint(shapes)
+
+
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+def test_no_order_of_the_vocabulary_is_made_where_nothing_goes_backward(device, backend, monkeypatch):
+    made: list[str] = []
+    for host in (launch, order):
+
+        def spy(*arguments: object, original: Callable[..., Tensor] = host.vocabulary_order) -> Tensor:
+            made.append(backend)
+            return original(*arguments)
+
+        monkeypatch.setattr(host, "vocabulary_order", spy)
+    hidden, weight, targets = problem(device)
+    options = {"error_budget": 0.1, "backend": backend}
+    expected = linear_token_logprobs(hidden, weight, targets, **options).logprob
+    assert len(made) == 1
+    with torch.no_grad():
+        without = linear_token_logprobs(hidden, weight, targets, **options).logprob
+    frozen = linear_token_logprobs(hidden.detach(), weight.detach(), targets, **options).logprob
+    assert len(made) == 1
+    for logprob in (without, frozen):
+        torch.testing.assert_close(logprob, expected.detach())
+
+
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+@pytest.mark.parametrize("narrow", [0, 1], ids=["hidden", "weight"])
+def test_two_types_are_computed_in_the_wider_one(device, backend, narrow):
+    *tensors, targets = problem(device)
+    with torch.no_grad():
+        tensors[narrow] = tensors[narrow].half()
+    results = []
+    for inputs in (tensors, [t.float() for t in tensors]):
+        leaves = [t.detach().requires_grad_() for t in inputs]
+        loss = linear_cross_entropy(*leaves, targets, backend=backend, error_budget=0.0)
+        gradients = torch.autograd.grad(loss, leaves)
+        assert [g.dtype for g in gradients] == [t.dtype for t in inputs]
+        results.append((loss, *gradients))
+    for ours, wide in zip(*results, strict=True):
+        torch.testing.assert_close(ours, wide.to(ours.dtype), rtol=1e-5, atol=1e-7)

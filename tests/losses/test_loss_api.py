@@ -184,7 +184,7 @@ def test_torch_compile_takes_the_whole_loss_as_one_graph(make_problem, compiler,
 
 def test_operators_keep_their_schema_and_fake_shapes(make_problem):
     problem = make_problem(rows=6, dim=8, vocab=300)
-    arguments = (problem.hidden, problem.weight, problem.targets, problem.bias, 5.0, 0.8, -100, 0.1, [True] * 3)
+    arguments = (problem.hidden, problem.weight, problem.targets, problem.bias, 5.0, 0.8, -100, 0.1, [True] * 3, True)
     torch.library.opcheck(torch.ops.dftcore.routed_logprobs.default, arguments)
     found = torch.ops.dftcore.routed_logprobs(*(a.detach() if isinstance(a, torch.Tensor) else a for a in arguments))
     backward = (torch.ones(6, dtype=torch.float64), *arguments[:4], *found[:4], *arguments[4:8], [True, False, True])
