@@ -59,10 +59,15 @@ def refusal(hidden: Tensor, weight: Tensor) -> str | None:
     for name, tensor in (("hidden", hidden), ("weight", weight)):
         if tensor.dtype not in DTYPES:
             return f"{name} has type {tensor.dtype}; give it fp32, fp16 or bf16, or use backend='torch'"
+    return _refusal_on(hidden.device)
+
+
+@torch.compiler.assume_constant_result  # older compilers break the graph at what it asks
+def _refusal_on(device: torch.device) -> str | None:
     if find_spec("triton") is None:
         return "Triton is not installed; use backend='torch'"
-    if hidden.is_cuda and (torch.version.hip or torch.cuda.get_device_capability(hidden.device) < (8, 0)):
+    if device.type == "cuda" and (torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0)):
         return "the kernels need an NVIDIA GPU of compute capability 8.0 or more; use backend='torch'"
-    if not hidden.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        return f"the inputs are on {hidden.device}; move them to a CUDA device or use backend='torch'"
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        return f"the inputs are on {device}; move them to a CUDA device or use backend='torch'"
     return None
