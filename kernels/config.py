@@ -103,8 +103,6 @@ CANDIDATES: dict[str, list[Tiles]] = {
         _forward(256, 128, 64, 8, 4, TMA=1),
         _forward(128, 128, 64, 8, 4),
         _forward(64, 128, 64, 8, 4),
-        _forward(128, 128, 64, 4, 3),
-        _forward(128, 128, 64, 4, 3, TMA=1),
     ],
     "logit_gradient": [
         _logits(64, 64, 4, 3), _logits(64, 64, 4, 4, 2), _logits(64, 128, 4, 3), _logits(128, 64, 8, 4),
@@ -116,7 +114,7 @@ CANDIDATES: dict[str, list[Tiles]] = {
     ],
     "hidden_scatter": [
         _scatter(32, 16, 8, 3), _scatter(32, 4, 8, 3), _scatter(32, 8, 8, 2), _scatter(32, 8, 8, 4),
-        _scatter(16, 8, 8, 3, 2), _scatter(16, 16, 4, 3, 3),
+        _scatter(16, 16, 4, 3, 3),
     ],
     "hidden_gradient": [_hidden(128, 64, 128, 8, 4), _hidden(64, 64, 128, 4, 4), _hidden(128, 64, 64, 4, 3)],
     "hidden_finish": [_hidden(128, 64, 64, 4, 3), _hidden(64, 64, 128, 4, 4)],
@@ -130,8 +128,11 @@ HOPPER: dict[str, list[Tiles]] = {
         _forward(128, 256, 64, 8, 3),
         _forward(256, 128, 64, 8, 3),
         _forward(128, 128, 64, 8, 3),
+        _forward(128, 128, 64, 4, 3),
+        _forward(128, 128, 64, 4, 3, TMA=1),
     ],
     "logit_gradient": [_logits(128, 64, 4, 3), _logits(128, 64, 4, 3, 2)],
+    "hidden_scatter": [_scatter(16, 8, 8, 3, 2)],
 }
 
 _trial: dict[str, Tiles] = {}
