@@ -109,8 +109,7 @@ CANDIDATES: dict[str, list[Tiles]] = {
         _logits(128, 128, 8, 3),
     ],
     "weight_gradient": [
-        _weights(128, 64, 8, 3), _weights(128, 64, 8, 5, 2), _weights(256, 64, 8, 5), _weights(256, 32, 8, 5),
-        _weights(64, 64, 4, 5, 3),
+        _weights(128, 64, 8, 3), _weights(128, 64, 8, 5, 2), _weights(256, 32, 8, 5), _weights(64, 64, 4, 5, 3),
     ],
     "hidden_scatter": [
         _scatter(32, 16, 8, 3), _scatter(32, 4, 8, 3), _scatter(32, 8, 8, 2), _scatter(32, 8, 8, 4),
@@ -132,6 +131,7 @@ HOPPER: dict[str, list[Tiles]] = {
         _forward(128, 128, 64, 4, 3, TMA=1),
     ],
     "logit_gradient": [_logits(128, 64, 4, 3), _logits(128, 64, 4, 3, 2)],
+    "weight_gradient": [_weights(256, 64, 8, 5)],
     "hidden_scatter": [_scatter(16, 8, 8, 3, 2)],
 }
 
