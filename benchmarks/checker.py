@@ -281,18 +281,22 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def table(rows: list[Row], absent: list[str]) -> str:
+def table(rows: list[Row], absent: dict[str, str]) -> str:
     heads = "checker|pairs|count|right %|false pos|false neg|median ms|p99 ms|slowest ms|over 1 s|pairs/s|payloads run"
     lines = [f"|{heads}|", "|" + "---|" * 12]
     for row in rows:
         cells = ["-" if cell is None else str(cell) for cell in asdict(row).values()]
         lines.append(f"|{'|'.join(cells)}|")
-    lines += [f"|{name}|absent (not installed)|" + "-|" * 10 for name in absent]
+    lines += [f"|{name}|absent ({why})|" + "-|" * 10 for name, why in absent.items()]
     return "\n".join(lines)
 
 
+class Absent(Exception):
+    """Why a checker has no rows."""
+
+
 def measured(name: str, options: argparse.Namespace) -> tuple[list[Row], str]:
-    """One checker's rows on every set, and its version; no rows when it is not installed."""
+    """One checker's rows on every set, and its version. Raises Absent."""
     with tempfile.TemporaryDirectory() as folder:
         marker = Path(folder) / "marker"
         sets = [
@@ -304,17 +308,25 @@ def measured(name: str, options: argparse.Namespace) -> tuple[list[Row], str]:
         try:
             check = CHECKERS[name]()
         except ImportError:
-            return [], "absent"
+            raise Absent("not installed") from None
         check(Pair("1", "1", True))  # load what is loaded lazily
         rows = [measure(name, check, label, pairs, marker) for label, pairs in sets if pairs]
     return rows, version(DISTRIBUTIONS[name])
 
 
 def elsewhere(name: str, python: str, options: argparse.Namespace) -> tuple[list[Row], str]:
-    """``measured`` by another interpreter, in whose environment the checker is installed."""
+    """``measured`` by another interpreter, in whose environment the checker is installed. Raises Absent."""
     command = [python, __file__, "--alone", name, "--pairs", str(options.pairs), "--seed", str(options.seed)]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
+    environment = {**os.environ, "PYTHONPATH": path}
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, timeout=options.limit)
+    except OSError as error:
+        raise Absent(f"{python}: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise Absent(f"took longer than {options.limit} s") from None
+    if done.returncode:
+        raise Absent(f"ended with status {done.returncode}")
     found = json.loads(done.stdout.splitlines()[-1])
     return [Row(**row) for row in found["rows"]], found["version"]
 
@@ -331,24 +343,32 @@ def main() -> int:
         metavar="NAME=PATH",
         help="the interpreter of the environment that holds this checker (may be repeated)",
     )
+    parser.add_argument("--limit", type=int, default=1800, help="seconds that a checker elsewhere may take")
     parser.add_argument("--alone", metavar="NAME", choices=list(CHECKERS), help=argparse.SUPPRESS)
     parser.add_argument(
         "--output", type=Path, default=ROOT / "benchmarks" / "results", help="directory for the two files"
     )
     options = parser.parse_args()
     if options.alone:
-        rows, found = measured(options.alone, options)
+        try:
+            rows, found = measured(options.alone, options)
+        except Absent as why:
+            raise SystemExit(f"{options.alone}: {why}") from None
         print(json.dumps({"rows": [asdict(row) for row in rows], "version": found}))
         return 0
     names, pythons = options.checkers.split(","), dict(item.partition("=")[::2] for item in options.python)
     for name in {*names, *pythons} - set(CHECKERS):
         parser.error(f"unknown checker {name!r}: choose from {', '.join(CHECKERS)}")
-    results = {
-        name: elsewhere(name, pythons[name], options) if name in pythons else measured(name, options) for name in names
-    }
-    rows = [row for found, _ in results.values() for row in found]
-    versions = {name: found for name, (_, found) in results.items()}
-    absent = [name for name, found in versions.items() if found == "absent"]
+    rows: list[Row] = []
+    versions, absent = {}, {}
+    for name in names:
+        try:
+            found, versions[name] = (
+                elsewhere(name, pythons[name], options) if name in pythons else measured(name, options)
+            )
+            rows += found
+        except Absent as why:
+            versions[name], absent[name] = "absent", str(why)
     about = {
         "date": datetime.date.today().isoformat(),
         "commit": commit(),
