@@ -11,6 +11,7 @@ import ctypes
 import datetime
 import gc
 import json
+import os
 import platform
 import subprocess
 import time
@@ -138,11 +139,13 @@ def environment(device: torch.device, packages: Sequence[str] = LOSS_PACKAGES) -
         name = torch.cuda.get_device_name(device)
     else:
         name = f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-    commit = ""
+    commit = os.environ.get("DFTCORE_COMMIT", "")  # of a copy without its history
     with suppress(OSError):  # without git
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=False
-        ).stdout.strip()
+        found = ["git", "rev-parse", "--short", "HEAD"]
+        commit = (
+            commit
+            or subprocess.run(found, cwd=RESULTS.parent, capture_output=True, text=True, check=False).stdout.strip()
+        )
     versions = {}
     for package in packages:
         try:

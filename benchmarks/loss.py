@@ -296,9 +296,9 @@ def _length_curve(axis: Any, sweeps: list[dict[str, Any]]) -> None:
         points = [row for row in sweep["rows"] if row.get("total_ms")]
         lengths = [row["rows"] for row in points]
         axis.plot(lengths, [row["total_ms"] for row in points], marker="o", label=f"ours, {sweep['inputs']}")
-        unfused = [row["eager_ms"] for row in points]
-        if all(unfused):
-            axis.plot(lengths, unfused, marker="x", linestyle="--", label="unfused")
+        unfused = [(row["rows"], row["eager_ms"]) for row in points if row["eager_ms"]]  # where it fits
+        if unfused:
+            axis.plot(*zip(*unfused, strict=True), marker="x", linestyle="--", label="unfused")
     axis.set_xscale("log", base=2)
     axis.set_yscale("log", base=2)
     axis.set_xlabel("N")

@@ -72,6 +72,7 @@ def run(options: argparse.Namespace, device: torch.device) -> int:
     try:
         for name in options.stage or STAGES:
             if name == "real" and not (options.model or options.states):
+                print("== real: left out, it needs --model and --data, or --states", flush=True)
                 continue
             print(f"== {name}", flush=True)
             calls[name]()

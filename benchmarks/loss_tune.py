@@ -20,9 +20,10 @@ from torch import Tensor
 from dftcore.files import write_text
 from dftcore.kernels import config, routes
 from dftcore.kernels.backward import Fixed, Steps, gradients
-from dftcore.kernels.budget import DEFAULT_ERROR_BUDGET
+from dftcore.kernels.budget import default_error_budget
 from dftcore.kernels.config import Tiles, trying
 from dftcore.kernels.launch import Head, Scan, scan
+from dftcore.kernels.order import pays
 from dftcore.kernels.plan import make_plan
 
 ORDER = ("forward", "logit_gradient", "weight_gradient", "hidden_scatter", "hidden_finish", "hidden_gradient")
@@ -46,7 +47,7 @@ class Prepared:
         found = scan(inputs, -100, masses=True, moments=False, top1=False)
         up = routes.upstream(inputs, found, found.logprob.exp(), -100)
         head = inputs.ordered(found.order)
-        return cls(inputs, head, found, up, routes.cut_of(head, found, up, DEFAULT_ERROR_BUDGET))
+        return cls(inputs, head, found, up, routes.cut_of(head, found, up, _default_budget(head)))
 
     def call(self, kernel: str) -> Callable[[], object]:
         """A function that runs `kernel` as often as one loss does, and little else; for the forward, the whole loss.
@@ -86,8 +87,9 @@ class Prepared:
 
         return run
 
-    def whole(self, budget: float = DEFAULT_ERROR_BUDGET) -> list[Tensor]:
-        """logprob, dH and dW, the forward run anew."""
+    def whole(self, budget: float | None = None) -> list[Tensor]:
+        """logprob, dH and dW, the forward run anew; the budget is the default of the tiles at hand."""
+        budget = _default_budget(self.inputs) if budget is None else budget
         found = scan(self.inputs, -100, masses=budget > 0.0, moments=False, top1=False)
         head = self.inputs.ordered(found.order) if budget > 0.0 else self.inputs
         grads = gradients(head, found, self.up, budget, need_hidden=True, need_weight=True)
@@ -95,7 +97,7 @@ class Prepared:
 
     def result(self, kernel: str) -> list[Tensor]:
         """What the choice may change: logprobs and gradients of the routed, and for one kernel of the exact, mode."""
-        return self.whole(0.0 if kernel == "hidden_gradient" else DEFAULT_ERROR_BUDGET)
+        return self.whole(0.0 if kernel == "hidden_gradient" else None)
 
 
 def tune(
@@ -136,6 +138,11 @@ def _score(stages: Stages, kernel: str, figures: dict[str, dict[str, Any]]) -> t
             return 0.0, why
         ratios.append(found["ms"] / base["ms"])
     return sum(ratios) / len(ratios), ""
+
+
+def _default_budget(head: Head) -> float:
+    ordered = config.in_order(head.hidden.dtype, head.hidden.device, bare=True)
+    return default_error_budget(head.weight.shape[0], ordered and pays(head.hidden.shape[0]))
 
 
 def _figure(prepared: Prepared, kernel: str, repeats: int) -> dict[str, float]:

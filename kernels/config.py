@@ -154,6 +154,15 @@ def plain(kernel: str, dtype: torch.dtype, device: torch.device) -> Tiles:
     return VECTOR.get(kernel) or (SINGLE if dtype == torch.float32 else half(architecture(device)))[kernel]
 
 
+def in_order(dtype: torch.dtype, device: torch.device, bare: bool) -> bool:
+    """Whether forwards walk the vocabulary in the order of `order`: the copy engine takes it as it lies.
+
+    bare: without bias and soft-cap, see `launch.Head.tiles`.
+    """
+    chosen = ((tiles if bare else plain)(kernel, dtype, device) for kernel in ("forward", "forward_moments"))
+    return not any(found.constexprs["TMA"] for found in chosen)
+
+
 def half(arch: str) -> dict[str, Tiles]:
     """The defaults for half precision on an architecture."""
     return {**HALF, **DIFFERENT.get(arch, {})}

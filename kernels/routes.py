@@ -47,7 +47,7 @@ def cut_of(head: Head, found: Scan, up: Upstream, error_budget: float) -> Tensor
             found.log_mass, found.rows, found.count, head.targets, up.offset, counts, rows, head.blocks,
             BLOCK=BLOCK, BINS=BINS, PER_OCTAVE=BINS_PER_OCTAVE, **chosen.launch,
         )  # fmt: skip
-    allowed = error_budget * 2.0 * (up.grad * up.rest).abs().double().sum()
+    allowed = error_budget * 2.0 * (up.grad * up.rest).abs().sum()
     cutoff = cutoff_bin(counts, allowed)
     edge = (cutoff - (BINS - 1)).float() / BINS_PER_OCTAVE
     return torch.where(cutoff < 0, -torch.inf, edge).reshape(1)

@@ -77,7 +77,8 @@ def linear_token_logprobs(
     chosen = _resolve(backend, hidden, weight)
     flat_hidden, flat_targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     if error_budget is None:
-        error_budget = default_error_budget(weight.shape[0], pays(flat_hidden.shape[0]))
+        ordered = chosen != "triton" or triton_backend.in_order(hidden, weight, bias, softcap)
+        error_budget = default_error_budget(weight.shape[0], ordered and pays(flat_hidden.shape[0]))
     options: dict[str, Any] = {
         "bias": bias,
         "softcap": softcap,

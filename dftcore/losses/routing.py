@@ -61,7 +61,7 @@ def route(
     bins = place.nan_to_num_(nan=BINS - 1).clamp_(0, BINS - 1).int()  # what is not finite is kept, and so stays seen
     bins.scatter_(-1, (targets // BLOCK).unsqueeze(-1), BINS)  # above every cutoff
     counts = torch.bincount(bins.flatten(), minlength=BINS + 1)[:BINS]
-    allowed = error_budget * 2.0 * (grad * torch.expm1(logprob)).abs().double().sum() / octave.double().exp2()
+    allowed = error_budget * 2.0 * (torch.ldexp(grad, -octave) * torch.expm1(logprob)).abs().sum()
     keep = bins > cutoff_bin(counts, allowed)
     whole = keep.sum(0) >= _WHOLE * keep.shape[0]
     keep |= whole

@@ -54,6 +54,19 @@ def token_logprobs(
     return logprob, {name: named[name] for name in outputs}
 
 
+def in_order(hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None) -> bool:
+    """Whether the kernels walk a vocabulary in an order of their own, on which the default budget depends."""
+    dtype = torch.promote_types(hidden.dtype, weight.dtype)
+    return _in_order(dtype, hidden.device, bias is None and softcap is None)
+
+
+@torch.compiler.assume_constant_result
+def _in_order(dtype: torch.dtype, device: torch.device, bare: bool) -> bool:
+    from dftcore.kernels.config import in_order as configured
+
+    return configured(dtype, device, bare)
+
+
 def refusal(hidden: Tensor, weight: Tensor) -> str | None:
     """Why the kernels cannot take these inputs; None if they can."""
     for name, tensor in (("hidden", hidden), ("weight", weight)):

@@ -11,10 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dftcore import linear_cross_entropy, linear_token_logprobs
 from dftcore.kernels import order
+from dftcore.losses import triton_backend
 from dftcore.losses.api import _resolve
 
 backward = pytest.importorskip("dftcore.kernels.backward")
 from dftcore.kernels import launch, routes  # noqa: E402
+from dftcore.kernels.config import Tiles, trying  # noqa: E402
 
 KERNELS = {name: host for host in (launch, routes, backward) for name in vars(host) if name.endswith("_kernel")}
 
@@ -161,6 +163,25 @@ def test_operators_keep_their_schema_and_fake_shapes(device):
     torch.library.opcheck(
         torch.ops.dftcore.token_logprobs.default, arguments, test_utils=("test_schema", "test_faketensor")
     )
+
+
+def test_without_the_order_the_default_budget_is_that_of_the_vocabulary_as_it_lies(device, monkeypatch):
+    """Which the copy engine takes it as, where tiles for it are in the table."""
+    budgets: list[float] = []
+    compute = triton_backend.token_logprobs
+
+    def recorded(*tensors: Tensor, error_budget: float, **options: object) -> object:
+        budgets.append(error_budget)
+        return compute(*tensors, error_budget=error_budget, **options)
+
+    monkeypatch.setattr(triton_backend, "token_logprobs", recorded)
+    hidden, weight, targets = problem(device)
+    boxes = Tiles({"BM": 64, "BV": 128, "BK": 64, "GROUP": 2, "RUN": 2, "TMA": 1, "FLATTEN": 0}, 4, 2)
+    linear_cross_entropy(hidden, weight, targets, backend="triton")
+    with trying(forward=boxes):
+        linear_cross_entropy(hidden, weight, targets, backend="triton")
+        linear_cross_entropy(hidden, weight, targets, backend="triton", softcap=30.0)  # the default tiles
+    assert budgets == [0.003, 0.0015, 0.003]
 
 
 def test_torch_compile_takes_the_whole_loss_as_one_graph(device):
