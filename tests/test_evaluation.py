@@ -54,6 +54,7 @@ def test_an_evaluation_leaves_samples_and_results(unbroken):
     assert found["truncation_rate"] == sum(record["finish"] == "length" for record in records) / 24
     assert (unbroken / "results.png").read_bytes().startswith(b"\x89PNG")
     assert "| pass@2 | maj@2 |" in (unbroken / "results.md").read_text()
+    assert "maj@2 breaks a tie evenly at random" in (unbroken / "results.md").read_text()
 
 
 def test_label_statistics_are_the_models_own_probabilities(unbroken, tiny_model, problems):

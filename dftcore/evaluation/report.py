@@ -30,6 +30,8 @@ def _notes(results: dict[str, Any]) -> list[str]:
         notes.append(f"No sample yet: {', '.join(results['not_sampled'])}.")
     if (policy := results["options"]["grading_policy"]) != "strict":
         notes.append(f"Graded {policy}: to compare with figures of that grader only.")
+    if (ks := shared_sizes(results["benchmarks"])) and ks[-1] > 1:
+        notes.append(f"maj@{ks[-1]} breaks a tie evenly at random, in expectation; no answer is no vote.")
     if not plots.available():
         notes.append("No picture: matplotlib is not installed (pip install -e '.[demo]').")
     return notes

@@ -186,9 +186,10 @@ class Comparison(Measures):
             if self._is_range(right):
                 return None
             if isinstance(right, Items) and all(isinstance(item, Named) for item in right.items):
-                values = tuple(item.value for item in right.items if isinstance(item, Named))
-                names = {item.name for item in right.items if isinstance(item, Named)}
-                return self._decide(len(names) == len(values) and self._in_order(left.items, values), "items in order")
+                named = _placed([item for item in right.items if isinstance(item, Named)])
+                values = [item.value for item in named]
+                distinct = len({item.name for item in named}) == len(named)
+                return self._decide(distinct and self._in_order(left.items, values), "items in order")
             if isinstance(right, SetOf) and len(right.items) == 1 and isinstance(right.items[0], Seq):
                 return self._decide(left.closing == ")" and self.same(left, right.items[0]), "single member")
             return self._decide(self.policy.tuples_as_sets and self._same_members(SetOf(left.items), right), "members")
@@ -311,3 +312,14 @@ class Comparison(Measures):
 def _family(name: Node) -> Node:
     """The name without its subscript: solutions ``x_1`` and ``x_2`` are both an ``x``."""
     return Sym(name.name.partition("_")[0]) if isinstance(name, Sym) else name
+
+
+def _placed(named: list[Named]) -> list[Named]:
+    """Values in the order of a tuple: by name where the names are coordinates or neighbours in the alphabet, such as
+    ``a, b, c`` and ``p, q``; else as listed, as ``m = 2, b = 1`` and ``x, y, z, w`` are."""
+    by_letter = {item.name.name: item for item in named if isinstance(item.name, Sym) and len(item.name.name) == 1}
+    letters = sorted(by_letter)
+    neighbours = all(ord(second) - ord(first) == 1 for first, second in pairwise(letters)) and letters[:1] != ["w"]
+    if len(letters) < len(named) or not (neighbours or set("xyz").issuperset(letters)):
+        return named
+    return [by_letter[letter] for letter in letters]

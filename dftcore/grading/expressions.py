@@ -142,7 +142,11 @@ class Expressions(Operands):
     def _is_times(self, token: Token) -> bool:
         if token.kind in ("op", "cmd"):
             return token.text in TIMES
-        return token.text in ("x", "X") and self.ahead(1).text == "10" and self.ahead(2).text in ("^", "**")
+        if token.text not in ("x", "X") or self.ahead(1).kind != "num":
+            return False
+        before = self.tokens[self.position - 1]
+        numeral_before = before.kind == "num" and (before.text != "0" or token.spaced)  # 0x10 is hexadecimal
+        return numeral_before or (self.ahead(1).text == "10" and self.ahead(2).text in ("^", "**"))
 
     def _times(self, sign: str, left: Node, right: Node) -> Node:
         """A product; that of two vectors is a dot or a cross product, and the latter turns sign with its order."""

@@ -211,7 +211,7 @@ def _statement(rest: str) -> str | None:
     """The answer at the start of what follows a marker or an anchor."""
     rest = _SPECIAL.split(rest[:_LONGEST_SENTENCE], maxsplit=1)[0]
     rest = _ROUNDED.sub("", _LEADING_FILLER.sub("", _without_remarks(rest)))
-    spans = spans_of(rest)
+    spans = _mathematics(rest)
     span = spans[0] if spans and spans[0].start == 0 else None
     end = _sentence_end(rest, span.end if span else 0)
     if rest[end : end + 1] == "?" and (span is not None or leading_numeral(rest)):
@@ -327,7 +327,7 @@ def _last_clause(text: str) -> Found | None:
 
 def _last_value(text: str) -> Found | None:
     """The last mathematics or the last number, whichever ends later; none when the words before it reverse it."""
-    spans = [span for span in spans_of(text) if _is_mathematics(span, text)]
+    spans = _mathematics(text)
     number = last_numeral(text)
     if spans and (number is None or number.start() < spans[-1].end):
         start, last, end = list_start(spans, text), spans[-1], spans[-1].end
@@ -345,6 +345,10 @@ def _last_value(text: str) -> Found | None:
     else:
         return None
     return None if is_changed(text, start, end) else found
+
+
+def _mathematics(text: str) -> list[Span]:
+    return [span for span in spans_of(text) if _is_mathematics(span, text)]
 
 
 def _is_mathematics(span: Span, text: str) -> bool:

@@ -53,6 +53,8 @@ _DECIMAL_COMMA = re.compile(r"(?<![\d,])(\d+),(\d+)(?![\d,])")
 _LEADING_ZERO = re.compile(r",\s*0\d")
 _WORD = re.compile(r"[a-z]{2,}")
 _HOLLOW = re.compile(r"\\(?![lcv]?dots)[A-Za-z]+|[\s${}\\]")
+_ODDS = re.compile(r"\bodds\b", re.IGNORECASE)
+_ODDS_REACH = 300
 _LONGEST_TIDIED = STRICT.limits.chars  # longer texts are compared as they are
 # Rules that leave words of the text out. Two short texts read by them must also have the same words: "at least 5" is
 # not "at most 5".
@@ -94,6 +96,7 @@ class Reading:
     whole: str = ""  # the whole text, when it is short: an answer in prose may be met as it stands
     said: tuple[str, ...] = ()  # the words of a text too short to be a completion
     before: tuple[str, ...] = ()  # the words and the values that the answer was picked out of
+    odds: bool = False  # whether the end of the text speaks of odds
 
     def describe(self, node: Node | None = None) -> str:
         shown = (
@@ -195,6 +198,8 @@ def _decide(
         return True, "identical text"
     if (_is_worded(first) or _is_worded(second)) and labels_differ(left.answer or "", right.answer or ""):
         return False, "labels"
+    if _is_odds(left, first, second) or _is_odds(right, second, first):
+        return False, "odds"
     if (twice := _restated(left, first, right, second, policy, budget)) is not None:
         return twice, "value said twice"
     one, other = _lettered(left, first), _lettered(right, second)
@@ -211,6 +216,11 @@ def _decide(
 
 def _is_worded(node: Node | None) -> bool:
     return node is None or any(isinstance(part, Words) for part in walk(node))
+
+
+def _is_odds(reading: Reading, node: Node | None, other: Node | None) -> bool:
+    """Whether one side states odds and the other a number: odds of 1 to 3 are a chance of 1/4, not 1/3."""
+    return reading.odds and isinstance(node, Ratio) and isinstance(other, SCALARS)
 
 
 def _lettered(reading: Reading, node: Node | None) -> Node | None:
@@ -312,7 +322,8 @@ def _read_text(text: str, last_number: bool) -> Reading:
     if found.rule in _FALLBACKS and len(text) < _CACHED_LENGTH:
         said = tuple(_WORD.findall(text.lower()))
         before = (" ".join(said), *map(text_key, values_before_last(text)))
-    return Reading(answer if key else None, found.rule, key, whole, said if len(text) < _SHORT else (), before)
+    odds = _ODDS.search(text, max(len(text) - _ODDS_REACH, 0)) is not None
+    return Reading(answer if key else None, found.rule, key, whole, said if len(text) < _SHORT else (), before, odds)
 
 
 def _last_member(text: str) -> str:

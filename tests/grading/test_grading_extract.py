@@ -138,6 +138,9 @@ def test_hedges_do_not_pay(gold, completion, same):
 
 RIGHT = r"""
 # completion
+18  ~~  The answer is $18 per day. So in a week it is $126.
+126  ~~  #### 18 x 7 = 126
+126  ~~  so it is \boxed{18 x 7 = 126}
 12  ~~  Let me compute. 3*4=12. So the answer is 12 apples.
 12  ~~  The answer is $12$ dollars and that's final.
 7  ~~  So x = 3 and y = 4, giving x + y = 7.
@@ -231,6 +234,8 @@ $5  ~~  The answer is 5
 
 WRONG = r"""
 # completion
+126  ~~  The answer is $18 per day. So in a week it is $126.
+18  ~~  The final answer is $18 a day and $126 a week.
 41  ~~  I think the answer is 41. Wait, the answer is 42.
 42  ~~  <think>maybe 41, answer is 41
 3  ~~  There are 3 solutions: 1, 2 and 5

@@ -212,6 +212,9 @@ x^2 + C  ~~  x^2 + 1
 1:2  ~~  12
 1:2:3  ~~  1:2
 3 \text{ to } 2  ~~  2:3
+1/3  ~~  The odds are 1 to 3.
+1/3  ~~  Odds of 1:3
+3  ~~  so the odds against are \boxed{3:1}
 # date and time
 May 5  ~~  May 6
 May 5, 2020  ~~  May 5, 2021

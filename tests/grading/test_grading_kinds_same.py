@@ -146,6 +146,9 @@ x^2 + C  ~~  C + x^2
 1 in 4  ~~  1/4
 1 out of 4  ~~  25\%
 3 \text{ to } 2  ~~  3:2
+1/3  ~~  1:3
+1:3  ~~  The odds are 1 to 3.
+1/3  ~~  The odds are 1/3
 # date and time
 May 5  ~~  5 May
 3:30 PM  ~~  15:30

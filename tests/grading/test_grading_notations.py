@@ -4,6 +4,18 @@ import pytest
 from grading_tables import assert_both_ways, judged
 
 SAME = r"""
+# an x between numerals
+126  ~~  18 x 7 = 126
+126  ~~  18 X 7
+126  ~~  18 × 7 = 126
+2 \times 3 \times 5  ~~  2x3x5
+# values placed by their names
+(1,2)  ~~  y=2, x=1
+(2,1)  ~~  y=1 and x=2
+(5,4,3)  ~~  z=3, y=4, x=5
+(1,2)  ~~  b=2, a=1
+(2,1)  ~~  m=2, b=1
+(1,2,3,4)  ~~  x=1, y=2, z=3, w=4
 # vectors
 2\mathbf{i}-3\mathbf{j}  ~~  (2,-3)
 \begin{pmatrix}1\\-2\\3\end{pmatrix}  ~~  \hat{i}-2\hat{j}+3\hat{k}
@@ -117,6 +129,16 @@ July 4  ~~  July 14
 2.5\text{ g}  ~~  2.5 mg
 9.8\text{ m/s}^2  ~~  9.8\,\mathrm{m/s}
 \frac{\pi}{6}  ~~  \frac{\pi}{6}^\circ
+# an x that is a letter
+126  ~~  18 x 7 = 125
+3  ~~  3x
+0  ~~  0x10
+# values placed by their names
+(2,1)  ~~  y=2, x=1
+(1,2)  ~~  y=1 and x=2
+(3,4,5)  ~~  z=3, y=4, x=5
+(2,1)  ~~  q=2, p=1
+(1,2)  ~~  m=2, b=1
 # bases
 2A7_{16}  ~~  2A8_{16}
 120_3  ~~  012_3
