@@ -62,8 +62,8 @@ class Row:
     payloads_run: int | None = None
 
 
-class Alarm(Exception):
-    """A checker took longer than the benchmark waits."""
+class Alarm(KeyboardInterrupt):
+    """A checker took longer than the benchmark waits. Of this kind, since event loops swallow other exceptions."""
 
 
 def generated(count: int, seed: int) -> Iterator[Pair]:
