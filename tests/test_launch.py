@@ -39,7 +39,8 @@ def test_ranks_under_torchrun_share_the_cores_unless_the_user_said_otherwise(tmp
         "os.sched_getaffinity = lambda _: range(8)\n"
         "from dftcore.distributed import process_group\n"
         "with process_group() as world:\n"
-        "    print(torch.get_num_threads(), os.environ['OMP_NUM_THREADS'], sep=' ', flush=True)\n"
+        "    line = f'{torch.get_num_threads()} {os.environ[\"OMP_NUM_THREADS\"]}\\n'\n"
+        "    os.write(1, line.encode())\n"  # at once, since both ranks write to one pipe
     )
     monkeypatch.delenv("OMP_NUM_THREADS")
     if given:
