@@ -29,7 +29,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-ROOT = Path(__file__).resolve().parents[1]
+import checkout
+
 ALARM_SECONDS = 10
 SLOW_SECONDS = 1.0
 
@@ -274,13 +275,6 @@ def measure(name: str, check: Callable[[Pair], bool], label: str, pairs: list[Pa
     )
 
 
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def table(rows: list[Row], absent: dict[str, str]) -> str:
     heads = "checker|pairs|count|right %|false pos|false neg|median ms|p99 ms|slowest ms|over 1 s|pairs/s|payloads run"
     lines = [f"|{heads}|", "|" + "---|" * 12]
@@ -317,10 +311,8 @@ def measured(name: str, options: argparse.Namespace) -> tuple[list[Row], str]:
 def elsewhere(name: str, python: str, options: argparse.Namespace) -> tuple[list[Row], str]:
     """``measured`` by another interpreter, in whose environment the checker is installed. Raises Absent."""
     command = [python, __file__, "--alone", name, "--pairs", str(options.pairs), "--seed", str(options.seed)]
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path}
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, timeout=options.limit)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=options.limit)
     except OSError as error:
         raise Absent(f"{python}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
@@ -346,7 +338,7 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=1800, help="seconds that a checker elsewhere may take")
     parser.add_argument("--alone", metavar="NAME", choices=list(CHECKERS), help=argparse.SUPPRESS)
     parser.add_argument(
-        "--output", type=Path, default=ROOT / "benchmarks" / "results", help="directory for the two files"
+        "--output", type=Path, default=checkout.ROOT / "benchmarks" / "results", help="directory for the two files"
     )
     options = parser.parse_args()
     if options.alone:
@@ -371,7 +363,7 @@ def main() -> int:
             versions[name], absent[name] = "absent", str(why)
     about = {
         "date": datetime.date.today().isoformat(),
-        "commit": commit(),
+        "commit": checkout.commit(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "seed": options.seed,

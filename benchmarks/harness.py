@@ -11,17 +11,15 @@ import ctypes
 import datetime
 import gc
 import json
-import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import checkout
 import torch
 from torch import Tensor
 
@@ -139,13 +137,6 @@ def environment(device: torch.device, packages: Sequence[str] = LOSS_PACKAGES) -
         name = torch.cuda.get_device_name(device)
     else:
         name = f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-    commit = os.environ.get("DFTCORE_COMMIT", "")  # of a copy without its history
-    with suppress(OSError):  # without git
-        found = ["git", "rev-parse", "--short", "HEAD"]
-        commit = (
-            commit
-            or subprocess.run(found, cwd=RESULTS.parent, capture_output=True, text=True, check=False).stdout.strip()
-        )
     versions = {}
     for package in packages:
         try:
@@ -157,7 +148,7 @@ def environment(device: torch.device, packages: Sequence[str] = LOSS_PACKAGES) -
         "machine": platform.machine(),
         "python": platform.python_version(),
         "versions": versions,
-        "commit": commit or "unknown",
+        "commit": checkout.commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 

@@ -13,6 +13,7 @@ PHASES = {  # a part of the kernel's name -> phase
     "forward_kernel": "forward",
     "target_logit_kernel": "forward",
     "epilogue_kernel": "forward",
+    "power_loss_kernel": "forward",
     "histogram_kernel": "routing",
     "shares_kernel": "routing",
     "fill_kernel": "routing",

@@ -60,6 +60,7 @@ class Definition:
 
     needs: statistics that the loss computes for it. context: what only a training run supplies, of "reference",
     "segments", "tau", "pairs" and "anchor" (the reference's whole distribution). denominators: the default first.
+    exponent: a, or the parameter that holds it, where the weight is p^a; a kernel computes such losses itself.
     """
 
     weight: WeightFunction
@@ -69,6 +70,7 @@ class Definition:
     needs: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     denominators: tuple[str, ...] = ("tokens",)
+    exponent: float | str | None = None
 
 
 OBJECTIVES: dict[str, Definition] = {}
@@ -94,12 +96,15 @@ def objective(
     needs: tuple[str, ...] = (),
     context: tuple[str, ...] = (),
     denominators: tuple[str, ...] = ("tokens",),
+    exponent: float | str | None = None,
 ) -> Callable[[WeightFunction], WeightFunction]:
     """Register a weight function under `name` (default: the function's own name)."""
 
     def register(weight: WeightFunction) -> WeightFunction:
         key: str = name or weight.__name__
-        OBJECTIVES[key] = Definition(weight, dict(parameters or {}), formula, source, needs, context, denominators)
+        OBJECTIVES[key] = Definition(
+            weight, dict(parameters or {}), formula, source, needs, context, denominators, exponent
+        )
         return weight
 
     return register
@@ -167,6 +172,12 @@ class Objective:
             return self.definition.weight(logprob.detach(), statistics, **self.parameters)
 
     @property
+    def exponent(self) -> float | None:
+        """a, where the weight is known to be p^a."""
+        found = self.definition.exponent
+        return self.parameters[found] if isinstance(found, str) else found
+
+    @property
     def _key(self) -> tuple[object, ...]:
         return self.name, self.denominator, *sorted(self.parameters.items())
 
@@ -192,22 +203,22 @@ def _one_minus_p(logprob: Tensor) -> Tensor:
     return (-torch.expm1(logprob)).clamp_min(torch.finfo(logprob.dtype).eps)
 
 
-@objective(formula="1", source="maximum likelihood")
+@objective(formula="1", source="maximum likelihood", exponent=0.0)
 def sft(logprob: Tensor, statistics: TokenStatistics) -> Tensor:
     return torch.ones_like(logprob)
 
 
-@objective(formula="1 on verified samples", source="Yuan et al. 2023, arXiv 2308.01825")
+@objective(formula="1 on verified samples", source="Yuan et al. 2023, arXiv 2308.01825", exponent=0.0)
 def rft(logprob: Tensor, statistics: TokenStatistics) -> Tensor:
     return torch.ones_like(logprob)
 
 
-@objective(formula="p", source="arXiv 2508.05629, eq. 9")
+@objective(formula="p", source="arXiv 2508.05629, eq. 9", exponent=1.0)
 def dft(logprob: Tensor, statistics: TokenStatistics) -> Tensor:
     return logprob.exp()
 
 
-@objective(parameters={"alpha": None}, formula="p^alpha", source="arXiv 2510.00526")
+@objective(parameters={"alpha": None}, formula="p^alpha", source="arXiv 2510.00526", exponent="alpha")
 def power(logprob: Tensor, statistics: TokenStatistics, *, alpha: float) -> Tensor:
     return (alpha * logprob).exp()
 

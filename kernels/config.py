@@ -80,6 +80,7 @@ SINGLE: dict[str, Tiles] = {
 VECTOR: dict[str, Tiles] = {
     "target_logit": Tiles({"BN": 8, "BD": 256}, 4, 2),
     "epilogue": Tiles({"BN": 32}, 4, 1),
+    "power_loss": Tiles({"BN": 1024}, 4, 1),
     "histogram": Tiles({"BN": 1024, "PER_PROGRAM": 16}, 4, 1),
     "shares": Tiles({"BN": 32}, 4, 1),
     "fill": Tiles({"BN": 1024}, 4, 1, programs=4),

@@ -88,7 +88,12 @@ def linear_token_logprobs(
     }
     if chosen != "reference":
         compute = triton_backend.token_logprobs if chosen == "triton" else routed.token_logprobs
-        logprob, statistics = compute(flat_hidden, weight, flat_targets, ignore_index=ignore_index, **options)
+        differentiable = torch.is_grad_enabled() and any(
+            t is not None and t.requires_grad for t in (hidden, weight, bias)
+        )
+        logprob, statistics = compute(
+            flat_hidden, weight, flat_targets, ignore_index=ignore_index, differentiable=differentiable, **options
+        )
         shaped = {name: values.reshape(targets.shape) for name, values in statistics.items()}
         return TokenLogprobs(logprob.reshape(targets.shape), **shaped)
 
@@ -201,17 +206,22 @@ def weighted_cross_entropy(
         outputs=tuple(dict.fromkeys((*(name for name in needs if name in STATISTICS), *stats_outputs))),
     )
     valid = targets != ignore_index
-    found = {name: getattr(tokens, name) for name in STATISTICS}
-    if "top20_entropy" in needs:
-        found["top20_entropy"] = top_entropy(hidden, weight, bias=bias, softcap=softcap, temperature=temperature)
-    statistics = TokenStatistics(tokens.logprob.detach(), weight.shape[0], valid=valid, **found, **(context or {}))
-    weights = objective.weight(tokens.logprob, statistics) * valid
-    if token_weight is not None:
-        weights = weights * torch.where(valid, token_weight.detach(), 0)
-    weights = weights.to(tokens.logprob.dtype)
-    loss = -(weights * tokens.logprob)
-    if reduction != "none":
-        loss = loss.sum()
+    if objective.exponent is not None and _resolve(backend, hidden, weight) == "triton":
+        weights, losses, total = triton_backend.power_loss(
+            tokens.logprob, targets, token_weight, objective.exponent, ignore_index
+        )
+        loss = losses if reduction == "none" else total
+    else:
+        found = {name: getattr(tokens, name) for name in STATISTICS}
+        if "top20_entropy" in needs:
+            found["top20_entropy"] = top_entropy(hidden, weight, bias=bias, softcap=softcap, temperature=temperature)
+        statistics = TokenStatistics(tokens.logprob.detach(), weight.shape[0], valid=valid, **found, **(context or {}))
+        weights = objective.weight(tokens.logprob, statistics) * valid
+        if token_weight is not None:
+            weights = weights * torch.where(valid, token_weight.detach(), 0)
+        weights = weights.to(tokens.logprob.dtype)
+        loss = -(weights * tokens.logprob)
+        loss = loss if reduction == "none" else loss.sum()
     if normalizer is not None:
         loss = loss / normalizer
     elif reduction == "mean":

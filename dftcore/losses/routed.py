@@ -43,15 +43,17 @@ def token_logprobs(
     ignore_index: int,
     outputs: Sequence[str],
     error_budget: float,
+    differentiable: bool,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """hidden [N, D], weight [V, D], targets [N] -> logprob [N] with autograd, detached statistics [N]; ignored: 0.
 
-    Raises ValueError for a target outside the vocabulary.
+    differentiable: whether a backward may follow, for which the vocabulary's order is made. Raises ValueError for a
+    target outside the vocabulary.
     """
-    routes = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (hidden, weight, bias))
     logprob, _lse, _log_mass, _order, *statistics = _forward(
         hidden, weight, targets, bias, softcap, temperature, ignore_index, error_budget,
-        [name in outputs for name in STATISTICS], error_budget > 0.0 and orders.pays(hidden.shape[0]) and routes,
+        [name in outputs for name in STATISTICS],
+        error_budget > 0.0 and orders.pays(hidden.shape[0]) and differentiable,
     )  # fmt: skip
     found = {name: values.detach() for name, values in zip(STATISTICS, statistics, strict=True) if name in outputs}
     return logprob, found

@@ -34,17 +34,18 @@ def token_logprobs(
     ignore_index: int,
     outputs: Sequence[str],
     error_budget: float,
+    differentiable: bool,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """hidden [N, D], weight [V, D], targets [N] -> logprob [N] fp32 with autograd, detached statistics [N].
 
     hidden and weight of different types are multiplied in the wider one, which for fp32 is many times slower than in
-    half precision: under mixed precision give both in its type. Ignored tokens get 0.
+    half precision: under mixed precision give both in its type. Ignored tokens get 0. differentiable: whether a
+    backward may follow, for which masses are kept and the vocabulary's order is made.
     """
     # Here, because Triton exists on Linux only.
     from dftcore.kernels.token_logprobs import token_logprobs as fused
 
     dtype = torch.promote_types(hidden.dtype, weight.dtype)
-    routes = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (hidden, weight, bias))
     logprob, *found = fused(
         hidden.to(dtype),
         weight.to(dtype),
@@ -53,12 +54,23 @@ def token_logprobs(
         softcap=softcap,
         temperature=temperature,
         ignore_index=ignore_index,
-        error_budget=error_budget if routes else 0.0,  # which keeps no masses and makes no order
+        error_budget=error_budget if differentiable else 0.0,
         moments="entropy" in outputs or "sum_p2" in outputs,
         top1="top1" in outputs,
     )
     named = dict(zip(("entropy", "top1", "sum_p2"), found, strict=True))
     return logprob, {name: named[name] for name in outputs}
+
+
+def power_loss(
+    logprob: Tensor, targets: Tensor, token_weight: Tensor | None, exponent: float, ignore_index: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """logprob fp32, targets and token_weight [...] -> p^exponent token_weight, the losses [...], and their sum []."""
+    from dftcore.kernels.power_loss import power_loss as fused
+
+    factor = None if token_weight is None else token_weight.detach().float().flatten().contiguous()
+    weights, losses, total = fused(logprob.flatten(), targets.flatten().contiguous(), factor, exponent, ignore_index)
+    return weights.view_as(logprob), losses.view_as(logprob), total
 
 
 def in_order(hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None) -> bool:

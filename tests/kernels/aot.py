@@ -35,6 +35,7 @@ from dftcore.kernels.hidden_gradient import hidden_gradient_kernel
 from dftcore.kernels.hidden_scatter import hidden_scatter_kernel
 from dftcore.kernels.histogram import histogram_kernel
 from dftcore.kernels.logit_gradient import logit_gradient_kernel
+from dftcore.kernels.power_loss import power_loss_kernel
 from dftcore.kernels.shares import shares_kernel
 from dftcore.kernels.target_logit import target_logit_kernel
 from dftcore.kernels.weight_gradient import weight_gradient_kernel
@@ -46,7 +47,7 @@ INPUT = {"p_hidden", "p_weight", "p_bias", "p_g", "p_share", "p_out", "p_low", "
 INPUT |= {"p_spread", "p_spread_bias"}
 TYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 LOGITS = {"HAS_BIAS": False, "SOFTCAP": False, "EVEN_D": True, "ORDER": True}
-SCALARS = ("softcap", "inv_temperature")
+SCALARS = ("softcap", "inv_temperature", "exponent")
 CONTIGUOUS = ("stride_hd", "stride_wd", "stride_od")  # the launcher makes a 1 a constant
 ODD = ("V", "splits", "blocks", *SCALARS, "p_group")  # nothing is known of their divisibility
 
@@ -68,6 +69,7 @@ KERNELS = {
         [{"HAS_BIAS": True, "SOFTCAP": True}],
     ),
     "epilogue": (epilogue_kernel, {"MOMENTS": False, "TOP1": False, "SPLITS": 64}, [{"MOMENTS": True, "TOP1": True}]),
+    "power_loss": (power_loss_kernel, {"HAS_FACTOR": False}, [{"HAS_FACTOR": True}]),
     "histogram": (histogram_kernel, {"BLOCK": BLOCK, "BINS": BINS, "PER_OCTAVE": BINS_PER_OCTAVE}, []),
     "shares": (shares_kernel, {"COUNT": True, "BLOCK": BLOCK}, [{"COUNT": False}]),
     "fill": (fill_kernel, {"BLOCK": BLOCK}, []),
@@ -110,7 +112,7 @@ def everything(arch: int) -> Iterator[Case]:
     chosen = table().get(f"sm_{arch}", {})
     for name, (_, flags, rarer) in KERNELS.items():
         for dtype in TYPES:
-            if name in ("epilogue", "histogram", "fill") and dtype != torch.bfloat16:
+            if name in ("epilogue", "power_loss", "histogram", "fill") and dtype != torch.bfloat16:
                 continue  # none of their arguments has the inputs' type
             tiles = {**(SINGLE if dtype == torch.float32 else defaults), **VECTOR}[name]
             for more in ({}, *rarer):

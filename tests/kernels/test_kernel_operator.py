@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dftcore import linear_cross_entropy, linear_token_logprobs
+from dftcore import Objective, linear_cross_entropy, linear_token_logprobs
 from dftcore.kernels import order
 from dftcore.losses import triton_backend
 from dftcore.losses.api import _resolve
+from dftcore.objectives import TokenStatistics
 
 backward = pytest.importorskip("dftcore.kernels.backward")
-from dftcore.kernels import launch, routes  # noqa: E402
+from dftcore.kernels import launch, power_loss, routes  # noqa: E402
 from dftcore.kernels.config import Tiles, trying  # noqa: E402
 
-KERNELS = {name: host for host in (launch, routes, backward) for name in vars(host) if name.endswith("_kernel")}
+KERNELS = {
+    name: host for host in (launch, routes, backward, power_loss) for name in vars(host) if name.endswith("_kernel")
+}
 
 
 def problem(device: str, rows: int = 12, dim: int = 16, vocab: int = 300) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,7 +47,7 @@ def test_the_triton_kernels_really_run(device, monkeypatch):
     hidden, weight, targets = problem(device)
     linear_cross_entropy(hidden, weight, targets, backend="triton", error_budget=0.1).backward()
     assert set(launched) == set(KERNELS)
-    assert len(KERNELS) == 11
+    assert len(KERNELS) == 12
     launched.clear()
     linear_cross_entropy(hidden, weight, targets, backend="torch").backward()
     assert not launched
@@ -163,6 +166,38 @@ def test_operators_keep_their_schema_and_fake_shapes(device):
     torch.library.opcheck(
         torch.ops.dftcore.token_logprobs.default, arguments, test_utils=("test_schema", "test_faketensor")
     )
+
+    logprob = torch.linspace(-9.0, 0.0, 12, device=device, requires_grad=True)
+    torch.library.opcheck(
+        torch.ops.dftcore.power_loss.default, (logprob, targets, torch.ones_like(logprob).detach(), 0.5, -100)
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 37, 1024, 2500])
+@pytest.mark.parametrize("objective", [Objective("sft"), Objective("dft"), Objective("power", alpha=0.5)], ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_epilogue_of_powers_is_the_objectives_formula(device, rows, objective, weighted):
+    generator = torch.Generator().manual_seed(rows)
+    logprob = -10.0 * torch.rand(rows, generator=generator) ** 3
+    targets = torch.randint(0, 5, (rows,), generator=generator)
+    targets[::3] = -7
+    factor = torch.randn(rows, generator=generator).where(targets != -7, torch.nan) if weighted else None
+    upstream = torch.randn(rows, generator=generator)
+    valid, exact = targets != -7, logprob.double()
+    w = objective.weight(exact, TokenStatistics(exact, 5))
+    w = torch.where(valid, w * (1.0 if factor is None else factor), 0.0)
+
+    given = logprob.to(device).requires_grad_()
+    others = (targets.to(device), None if factor is None else factor.to(device), objective.exponent, -7)
+    weights, losses, total = triton_backend.power_loss(given, *others)
+    each = torch.autograd.grad((losses * upstream.to(device)).sum() - 2.0 * total, given)[0]
+    tolerance = {"rtol": 1e-5, "atol": 1e-6, "check_dtype": False}
+    torch.testing.assert_close(weights.cpu(), w, **tolerance)
+    torch.testing.assert_close(losses.detach().cpu(), -w * exact, **tolerance)
+    torch.testing.assert_close(total.detach().cpu(), -(w * exact).sum(), **tolerance)
+    torch.testing.assert_close(each.cpu(), -w * (upstream - 2.0), **tolerance)
+    assert not weights.requires_grad
+    assert torch.equal(total, triton_backend.power_loss(given, *others)[2])
 
 
 def test_without_the_order_the_default_budget_is_that_of_the_vocabulary_as_it_lies(device, monkeypatch):
