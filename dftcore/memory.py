@@ -247,12 +247,13 @@ def _loss_workspace(head: Tensor, job: Job) -> int:
         return 3 * 4 * rows * vocabulary  # logits, their softmax and its gradient, fp32
     budget = default_error_budget(vocabulary, pays(rows)) if job.error_budget is None else job.error_budget
     if job.loss_backend == "torch":
-        from dftcore.losses.scan import ROWS, SLICE_ELEMENTS
+        from dftcore.losses.scan import HELD_ELEMENTS, ROWS, SLICE_ELEMENTS
 
         chunk = min(rows, ROWS)
         columns = min(vocabulary, max(_VOCABULARY_BLOCK, SLICE_ELEMENTS // max(chunk, width)))
         weights = (2 if head.requires_grad else 1) * columns * width  # a slice's rows of W and, if there is one, of dW
         pieces = chunk * columns + weights + chunk * width  # with its logits and their states
+        pieces += rows * vocabulary if rows * vocabulary <= HELD_ELEMENTS else 0  # the softmax of a small problem
         order = 16 * vocabulary + 3 * 4 * SAMPLE * width if pays(rows) and budget else 0
         return hidden * (2 * compute + 4) + 4 * 4 * masses + 4 * pieces + order
     from dftcore.kernels.plan import memory

@@ -63,6 +63,7 @@ def like_large_problems(monkeypatch) -> None:
     """Few rows and small vocabularies take the path of many and large ones."""
     monkeypatch.setattr("dftcore.kernels.order.FEWEST_ROWS", 1)
     monkeypatch.setattr("dftcore.kernels.budget.SMALL", 0)
+    monkeypatch.setattr("dftcore.losses.scan.HELD_ELEMENTS", 0)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from dftcore.losses.vocabulary import Vocabulary
 
 ROWS = 4096  # of one chunk: W is read, and converted, once per chunk
 SLICE_ELEMENTS = 1 << 22  # 16 MiB of fp32 logits: about one level-3 cache
+HELD_ELEMENTS = SLICE_ELEMENTS  # a softmax of up to so many elements is kept for the backward
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:
@@ -123,17 +124,24 @@ def scan_exactly(
     transform: Transform,
     log_mass: Tensor,
     outputs: Sequence[str],
+    softmax: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """hidden [n, D], targets [n]: their columns -> logprob, lse, statistics [n]; fills log_mass [n, B]."""
+    """hidden [n, D], targets [n]: their columns -> logprob, lse, statistics [n]; fills log_mass [n, B].
+
+    softmax [n, V], without a soft-cap: if given, filled too, with 0 at the targets.
+    """
     dtype, rows = log_mass.dtype, hidden.shape[0]
     hidden, scan = hidden.to(dtype), Scan(targets, log_mass, transform, outputs)
-    width = slice_width(*hidden.shape)
-    buffer = log_mass.new_empty(rows * min(width, len(vocabulary)))
+    width = slice_width(*hidden.shape) if softmax is None else len(vocabulary)
+    buffer = log_mass.new_empty(rows * min(width, len(vocabulary))) if softmax is None else softmax.view(-1)
     for columns in chunks(len(vocabulary), width):
         out = buffer[: rows * (columns.stop - columns.start)].view(rows, -1)
         weight, bias = vocabulary.rows(columns).to(dtype), vocabulary.biases(columns, dtype)
         scan.add(columns, transform.logits(hidden, weight, bias, out))
-    return scan.finish()
+    logprob, lse, found = scan.finish()
+    if softmax is not None:
+        softmax.mul_((scan.maxima[0] - lse).exp_().unsqueeze(-1))
+    return logprob, lse, found
 
 
 def _block_sums(values: Tensor) -> Tensor:

@@ -36,6 +36,10 @@ class Vocabulary:
         """Vocabulary entries [n] -> their columns [n]."""
         return places(self.order)[targets] if self.order.numel() else targets
 
+    def part(self, out: Tensor, columns: slice) -> Tensor | None:
+        """Where these entries lie in out [V, ...], if they lie one behind the other."""
+        return None if self.order.numel() else out[columns]
+
     def put(self, out: Tensor, columns: slice, values: Tensor) -> None:
         """values, one for each column, to where these entries lie in out [V, ...]."""
         out[self._entries(columns)] = values.to(out.dtype)

@@ -47,6 +47,7 @@ INPUT = {"p_hidden", "p_weight", "p_bias", "p_g", "p_share", "p_out", "p_low", "
 INPUT |= {"p_spread", "p_spread_bias"}
 TYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 LOGITS = {"HAS_BIAS": False, "SOFTCAP": False, "EVEN_D": True, "ORDER": True}
+TENSOR_CORES = {90: "wgmma.mma_async", 100: "tcgen05.mma", 103: "tcgen05.mma"}
 SCALARS = ("softcap", "inv_temperature", "exponent")
 CONTIGUOUS = ("stride_hd", "stride_wd", "stride_od")  # the launcher makes a 1 a constant
 ODD = ("V", "splits", "blocks", *SCALARS, "p_group")  # nothing is known of their divisibility
@@ -199,9 +200,8 @@ def compile_case(case: Case, arch: int) -> tuple[triton.compiler.CompiledKernel,
         "registers": int(found["REG"]),
         "stack": int(found["STACK"]),
         "spills_in_loop": spills_in_loop(sass),
-        "dot": "tt.dot" in ir or "dot" in ir,
         "ieee": "inputPrecision = tf32" not in ir,
-        "wgmma": "wgmma.mma_async" in ptx,
+        "tensor_cores": TENSOR_CORES.get(arch, "mma.sync") in ptx,
         "tma": "cp.async.bulk.tensor" in ptx,
         "async": "cp.async.cg" in ptx,
         "vector": bool(re.search(r"ld\.global\S*\.v4\.", ptx)),

@@ -35,11 +35,9 @@ def check(found: list[dict[str, object]]) -> None:
         assert case["ieee"], f"fp32 inputs rounded to tf32: {case}"
         if case["kernel"] in VECTOR:
             continue
-        assert case["dot"], case
+        assert case["tensor_cores"] == (case["dtype"] != "fp32"), case
         assert case["async"] or case["tma"] or case["dtype"] == "fp32", f"loads are not pipelined: {case}"
         assert case["tma"] == bool(dict(case["tiles"]).get("TMA")), case
-        if case["arch"] == 90 and case["dtype"] != "fp32":
-            assert case["wgmma"], f"not on Hopper's tensor cores: {case}"
 
 
 def test_usual_configurations_compile_for_hopper():

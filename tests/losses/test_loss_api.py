@@ -182,12 +182,14 @@ def test_torch_compile_takes_the_whole_loss_as_one_graph(make_problem, compiler,
         torch.testing.assert_close(ours, eager)
 
 
-def test_operators_keep_their_schema_and_fake_shapes(make_problem):
+@pytest.mark.parametrize(("softcap", "ordered", "held"), [(5.0, True, False), (None, False, True)])
+def test_operators_keep_their_schema_and_fake_shapes(make_problem, softcap, ordered, held):
     problem = make_problem(rows=6, dim=8, vocab=300)
-    arguments = (problem.hidden, problem.weight, problem.targets, problem.bias, 5.0, 0.8, -100, 0.1, [True] * 3, True)
+    tensors = (problem.hidden, problem.weight, problem.targets, problem.bias)
+    arguments = (*tensors, softcap, 0.8, -100, 0.1, [True] * 3, ordered, held)
     torch.library.opcheck(torch.ops.dftcore.routed_logprobs.default, arguments)
     found = torch.ops.dftcore.routed_logprobs(*(a.detach() if isinstance(a, torch.Tensor) else a for a in arguments))
-    backward = (torch.ones(6, dtype=torch.float64), *arguments[:4], *found[:4], *arguments[4:8], [True, False, True])
+    backward = (torch.ones(6, dtype=torch.float64), *arguments[:4], *found[:5], *arguments[4:8], [True, False, True])
     backward = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in backward)
     torch.library.opcheck(torch.ops.dftcore.routed_logprobs_backward.default, backward)
 
