@@ -5,8 +5,8 @@
     python benchmarks/checker.py --output benchmarks/results        writes checker.json and checker.md there
     python benchmarks/checker.py --python Math-Verify=/venv/bin/python    a checker from an environment of its own
 
-A checker judges every pair in one process, one after another, under a wall-clock alarm of ten seconds, so that it
-cannot hang the run; both sides go to the others as LaTeX in a box, their best setting. A checker that is not
+A checker judges the pairs of a set in one process, one after another, under a wall-clock alarm of ten seconds, so that
+it cannot hang the run; both sides go to the others as LaTeX in a box, their best setting. A checker that is not
 installed is a row that says so. Nothing is downloaded.
 """
 
@@ -22,6 +22,7 @@ import random
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ import checkout
 
 ALARM_SECONDS = 10
 SLOW_SECONDS = 1.0
+NOT_INSTALLED = 3  # exit status
 
 
 @dataclass(frozen=True)
@@ -286,42 +288,54 @@ def table(rows: list[Row], absent: dict[str, str]) -> str:
 
 
 class Absent(Exception):
-    """Why a checker has no rows."""
+    """Why there is no row."""
 
 
-def measured(name: str, options: argparse.Namespace) -> tuple[list[Row], str]:
-    """One checker's rows on every set, and its version. Raises Absent."""
+def sets(options: argparse.Namespace, marker: str) -> dict[str, list[Pair]]:
+    found = {"generated": list(generated(options.pairs, options.seed)), "generated hostile": list(hostile(marker))}
+    if os.environ.get("DFTCORE_DATA"):
+        found |= labelled(Path(os.environ["DFTCORE_DATA"]), marker)
+    return {label: pairs for label, pairs in found.items() if pairs}
+
+
+def judge(name: str, label: str | None, options: argparse.Namespace) -> dict[str, object]:
+    """One checker's row on one set, or its version. Raises SystemExit if it is not installed."""
     with tempfile.TemporaryDirectory() as folder:
         marker = Path(folder) / "marker"
-        sets = [
-            ("generated", list(generated(options.pairs, options.seed))),
-            ("generated hostile", list(hostile(str(marker)))),
-        ]
-        if os.environ.get("DFTCORE_DATA"):
-            sets += labelled(Path(os.environ["DFTCORE_DATA"]), str(marker))
-        sets.sort(key=lambda named: "hostile" in named[0])  # a thread that a bomb left busy slows down what follows
         try:
             check = CHECKERS[name]()
         except ImportError:
-            raise Absent("not installed") from None
+            raise SystemExit(NOT_INSTALLED) from None
         check(Pair("1", "1", True))  # load what is loaded lazily
-        rows = [measure(name, check, label, pairs, marker) for label, pairs in sets if pairs]
-    return rows, version(DISTRIBUTIONS[name])
+        if label is None:
+            return {"version": version(DISTRIBUTIONS[name])}
+        return asdict(measure(name, check, label, sets(options, str(marker))[label], marker))
 
 
-def elsewhere(name: str, python: str, options: argparse.Namespace) -> tuple[list[Row], str]:
-    """``measured`` by another interpreter, in whose environment the checker is installed. Raises Absent."""
+def apart(name: str, label: str | None, options: argparse.Namespace) -> dict[str, object]:
+    """`judge` in a process of its own, so that a thread which a checker left busy slows nothing down. Raises Absent."""
+    python = dict(options.python).get(name, sys.executable)
     command = [python, __file__, "--alone", name, "--pairs", str(options.pairs), "--seed", str(options.seed)]
+    command += [] if label is None else ["--on", label]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=options.limit)
     except OSError as error:
         raise Absent(f"{python}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise Absent(f"took longer than {options.limit} s") from None
+    if done.returncode == NOT_INSTALLED:
+        raise Absent("not installed")
     if done.returncode:
         raise Absent(f"ended with status {done.returncode}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    return [Row(**row) for row in found["rows"]], found["version"]
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def interpreter(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not equals or name not in CHECKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH with a name among {', '.join(CHECKERS)}")
+    return name, path
 
 
 def main() -> int:
@@ -333,35 +347,37 @@ def main() -> int:
         "--python",
         action="append",
         default=[],
+        type=interpreter,
         metavar="NAME=PATH",
         help="the interpreter of the environment that holds this checker (may be repeated)",
     )
-    parser.add_argument("--limit", type=int, default=1800, help="seconds that a checker elsewhere may take")
-    parser.add_argument("--alone", metavar="NAME", choices=list(CHECKERS), help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=int, default=900, help="seconds that a checker may take on one set of pairs")
+    parser.add_argument("--alone", choices=list(CHECKERS), help=argparse.SUPPRESS)
+    parser.add_argument("--on", help=argparse.SUPPRESS)
     parser.add_argument(
         "--output", type=Path, default=checkout.ROOT / "benchmarks" / "results", help="directory for the two files"
     )
     options = parser.parse_args()
     if options.alone:
-        try:
-            rows, found = measured(options.alone, options)
-        except Absent as why:
-            raise SystemExit(f"{options.alone}: {why}") from None
-        print(json.dumps({"rows": [asdict(row) for row in rows], "version": found}))
+        print(json.dumps(judge(options.alone, options.on, options)))
         return 0
-    names, pythons = options.checkers.split(","), dict(item.partition("=")[::2] for item in options.python)
-    for name in {*names, *pythons} - set(CHECKERS):
+    names = options.checkers.split(",")
+    for name in set(names) - set(CHECKERS):
         parser.error(f"unknown checker {name!r}: choose from {', '.join(CHECKERS)}")
     rows: list[Row] = []
-    versions, absent = {}, {}
+    versions: dict[str, object] = {}
+    absent: dict[str, str] = {}
     for name in names:
         try:
-            found, versions[name] = (
-                elsewhere(name, pythons[name], options) if name in pythons else measured(name, options)
-            )
-            rows += found
+            versions[name] = apart(name, None, options)["version"]
         except Absent as why:
             versions[name], absent[name] = "absent", str(why)
+            continue
+        for label in sets(options, "marker"):
+            try:
+                rows.append(Row(**apart(name, label, options)))  # type: ignore[arg-type]
+            except Absent as why:
+                absent[f"{name} on {label}"] = str(why)
     about = {
         "date": datetime.date.today().isoformat(),
         "commit": checkout.commit(),

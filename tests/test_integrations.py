@@ -123,7 +123,8 @@ def largest_tensor(model: Any, batch: dict[str, Tensor]) -> int:
 
 
 def test_no_tensor_of_tokens_times_vocabulary_is_made(tiny_model, monkeypatch):
-    monkeypatch.setattr(scan, "SLICE_ELEMENTS", 4096)  # a slice is far smaller than these logits, as it is in earnest
+    for limit in ("SLICE_ELEMENTS", "HELD_ELEMENTS"):  # far smaller than these logits, as they are in earnest
+        monkeypatch.setattr(scan, limit, 4096)
     tokens = torch.randint(3, VOCABULARY, (10, 128))  # more than the square of the budget's histogram
     batch = {"input_ids": tokens, "labels": tokens}
     logits = 10 * 127 * VOCABULARY

@@ -83,12 +83,12 @@ def test_no_gradient_of_a_frozen_head_is_computed(
 ):
     found = set()
 
-    class Spy(routed._Gradients):
+    class Spy(routed.Gradients):
         def finish(self):
             found.add(self.grad_weight is not None)
             return super().finish()
 
-    monkeypatch.setattr(routed, "_Gradients", Spy)
+    monkeypatch.setattr(routed, "Gradients", Spy)
     options = run_options(tiny_model, problems, tmp_path / "run", **words, loss_backend="torch")
     done = program("train.py", **{**options, "max_steps": 1})
     assert done.status == 0, done.err
