@@ -8,8 +8,9 @@
 All trainers get the same weights and the same rows of the full length in the same order, AdamW in fp32 and the
 same rate, so those that train the same objective must report the same losses. A row is one process; a step runs from
 one optimizer step to the next, data included. Rows that are done are kept in --work: the same command again goes on.
-The tiny model is taught for some steps on other rows first, since fine-tuning starts from a trained model. Large ones
-have random weights, which know nothing: the routed loss finds less to skip there than in a real run.
+The tiny model is taught for some steps on other rows first, since fine-tuning starts from a trained model, and is
+measured untaught too. Large ones have random weights, which know nothing: the routed loss finds less to skip there than
+in a real run.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ from dftcore.data.problems import generate
 from dftcore.models import build, load_config
 from dftcore.throughput import device_name, model_flops, peak_flops
 
+TINY: dict[str, Any] = {
+    "config": {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 4,
+               "num_key_value_heads": 2, "vocab_size": 8192, "tie_word_embeddings": True},
+    "length": 256, "batch": 4, "micro_batch": 2, "dtype": "float32", "recompute": False,
+}  # fmt: skip
 SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "config": {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 4,
-                   "num_key_value_heads": 2, "vocab_size": 8192, "tie_word_embeddings": True},
-        "length": 256, "batch": 4, "micro_batch": 2, "dtype": "float32", "recompute": False, "taught": 150,
-    },
+    "tiny": {**TINY, "taught": 150},
+    "tiny untaught": TINY,
     "real": {"length": 256, "batch": 2, "micro_batch": 1, "dtype": "float32", "recompute": False},
     "Qwen2.5-1.5B": {
         "config": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
@@ -299,11 +302,11 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if options.full and device.type != "cuda":
         raise SystemExit("--full needs a CUDA device")
-    names = ["Qwen2.5-1.5B", "Qwen2.5-7B"] if options.full else ["real" if options.model else "tiny"]
+    names = ["Qwen2.5-1.5B", "Qwen2.5-7B"] if options.full else ["real"] if options.model else ["tiny", "tiny untaught"]
     result = {
         "environment": environment(device),
         "cases": [compare(name, options, device) for name in names],
-        "scaling": scaling(options) if names == ["tiny"] and device.type == "cpu" else [],
+        "scaling": scaling(options) if names[0] == "tiny" and device.type == "cpu" else [],
     }
     text = render(result)
     print("\n" + text)
