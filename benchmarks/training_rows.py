@@ -102,6 +102,7 @@ def _arguments(job: dict[str, Any]) -> dict[str, Any]:
         "max_grad_norm": RECIPE["clip"],
         "lr_scheduler_type": "constant",
         "bf16": job["dtype"] == "bfloat16",
+        "use_cpu": not torch.cuda.is_available(),  # which bf16 there asks for
         "gradient_checkpointing": job["recompute"],
         "logging_steps": 1,
         "save_strategy": "no",
