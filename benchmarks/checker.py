@@ -325,7 +325,7 @@ def apart(name: str, label: str | None, options: argparse.Namespace) -> dict[str
         raise Absent(f"took longer than {options.limit} s") from None
     if done.returncode == NOT_INSTALLED:
         raise Absent("not installed")
-    if done.returncode:
+    if done.returncode or not done.stdout.strip():
         raise Absent(f"ended with status {done.returncode}")
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -210,9 +211,9 @@ def compare(name: str, options: argparse.Namespace, device: torch.device) -> dic
             print("out of time; the same command goes on", flush=True)
             break
         trainers = [Trainer(row, job, python_for(row, options)) for row in rows]
-        for turn in range(options.warmup + options.steps):
-            first = turn % len(trainers)  # nobody comes after the same neighbour's traces in the caches each time
-            for trainer in trainers[first:] + trainers[:first]:
+        order = random.Random(0)
+        for _ in range(options.warmup + options.steps):
+            for trainer in order.sample(trainers, len(trainers)):  # so that none comes after the same one each time
                 trainer.step()
         for trainer in trainers:
             trainer.end()

@@ -102,6 +102,8 @@ def objective(
 
     def register(weight: WeightFunction) -> WeightFunction:
         key: str = name or weight.__name__
+        if isinstance(exponent, str) and exponent not in (parameters or {}):
+            raise UserError(f"objective {key!r}: exponent {exponent!r} is not one of its parameters")
         OBJECTIVES[key] = Definition(
             weight, dict(parameters or {}), formula, source, needs, context, denominators, exponent
         )

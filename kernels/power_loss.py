@@ -35,7 +35,8 @@ def power_loss_kernel(
     m_n = o_n < N
     m_valid = m_n & (tl.load(p_target + o_n, mask=m_n, other=0) != ignore_index)
     b_logprob = tl.load(p_logprob + o_n, mask=m_valid, other=0.0)
-    b_w = tl.where(m_valid, tl.exp(exponent * b_logprob), 0.0)
+    b_w = tl.where(exponent == 0.0, 1.0, tl.exp(exponent * b_logprob))  # 1 where p = 0 too
+    b_w = tl.where(m_valid, b_w, 0.0)
     if HAS_FACTOR:
         b_w *= tl.load(p_factor + o_n, mask=m_valid, other=0.0)
     b_loss = 0.0 - b_w * b_logprob  # not -(...), which is -0 where ignored

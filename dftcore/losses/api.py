@@ -65,6 +65,8 @@ def linear_token_logprobs(
 ) -> TokenLogprobs:
     """Log-probabilities of `targets` under softmax(hidden @ weight.T + bias) without keeping the logits.
 
+    (The torch back-end keeps the softmax of a call of at most 2^22 logits for the backward: `losses.scan`.)
+
     hidden [..., D] and weight [V, D] floating, targets [...] int64, bias [V]. `logprob` is fp32 (fp64 when given fp64)
     and takes any upstream gradient; `outputs` names further detached statistics: entropy, top1, sum_p2. A hidden in
     half precision with a weight in fp32 is computed in fp32, many times slower on a GPU: cast the weight for speed.
@@ -191,6 +193,8 @@ def weighted_cross_entropy(
         raise ValueError(f"reduction: {reduction!r} is not one of 'mean', 'sum', 'none'")
     if token_weight is not None and token_weight.shape != targets.shape:
         raise ValueError(f"token_weight: shape {tuple(token_weight.shape)} differs from targets {tuple(targets.shape)}")
+    if token_weight is not None and token_weight.device != hidden.device:
+        raise ValueError(f"token_weight: on {token_weight.device}, but hidden is on {hidden.device}")
     _check_names("stats_outputs", stats_outputs)
     needs = objective.definition.needs
     tokens = linear_token_logprobs(

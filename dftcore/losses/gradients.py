@@ -118,10 +118,13 @@ def from_softmax(
     grads: Gradients, softmax: Tensor, states: Tensor, target: Tensor, logp: Tensor, upstream: Tensor
 ) -> None:
     """softmax [n, V], 0 at the targets; states [n, D], the vectors [n]."""
-    dz = softmax * -upstream.unsqueeze(-1)
-    dz.scatter_(1, target.unsqueeze(-1), (-torch.expm1(logp) * upstream).unsqueeze(-1))
-    grads.begin(slice(0, len(grads.vocabulary)))
-    grads.add_dense(states.to(grads.dtype), dz)
+    wide, at_target = states.to(grads.dtype), -torch.expm1(logp) * upstream  # 1 - p without cancellation near p = 1
+    for columns in chunks(len(grads.vocabulary), slice_width(*states.shape)):
+        grads.begin(columns)
+        dz = softmax[:, columns] * -upstream.unsqueeze(-1)
+        hit = _inside(target, columns)
+        dz[hit, target[hit] - columns.start] = at_target[hit]
+        grads.add_dense(wide, dz)
 
 
 def from_routes(
@@ -150,7 +153,7 @@ def from_routes(
     for first, stop in slabs(routes.whole, slice_width(*states.shape) // BLOCK):
         columns = slice(first * BLOCK, min(stop * BLOCK, len(vocabulary)))
         grads.begin(columns)
-        hit = ((target >= columns.start) & (target < columns.stop)).nonzero().squeeze(-1)
+        hit = _inside(target, columns)
         out = logits.shaped(states.shape[0], columns.stop - columns.start)
         wide = widened.of(states)
         z = transform.logits(wide, grads.block, grads.block_bias, out)
@@ -164,3 +167,8 @@ def from_routes(
         out = logits.shaped(row.shape[0], columns.stop - columns.start)
         z = transform.logits(wide, grads.block, grads.block_bias, out)
         grads.add(row, wide, logit_gradient(z, row, hit, column))
+
+
+def _inside(target: Tensor, columns: slice) -> Tensor:
+    """Which of the targets [n] lie in these columns."""
+    return ((target >= columns.start) & (target < columns.stop)).nonzero().squeeze(-1)

@@ -7,7 +7,7 @@ The forward (see `scan`, and `screening` for bf16) keeps logprob, lse and the lo
 logits, and writes its rows of dW once; dH is summed block after block. Blocks are runs of the vocabulary as
 `kernels.order` sorts it; those that all rows need are taken together, as dense slabs. Arithmetic is fp32 (fp64 for fp64
 inputs); where `screening` pays, the parts of dH are bf16 products of a dz that is rounded after the subtraction, summed
-in fp32. The softmax of a problem so small that its logits fit one slice is kept instead, and the gradient exact.
+in fp32. Of a small problem (see `_holds`) the softmax is kept instead, in N V more numbers, and the gradient is exact.
 
 Cost 2 NDV + 6 NDV (share of pairs kept) + 4/BLOCK NDV, of the 6 NDV of the unfused path. Memory beyond the gradients:
 n V / BLOCK numbers for the masses, n D for dH, one slice of logits with its rows of W and, in the backward, of dW.
@@ -49,8 +49,8 @@ def token_logprobs(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """hidden [N, D], weight [V, D], targets [N] -> logprob [N] with autograd, detached statistics [N]; ignored: 0.
 
-    differentiable: whether a backward may follow, for which the vocabulary's order is made. Raises ValueError for a
-    target outside the vocabulary.
+    differentiable: whether a backward may follow, for which the vocabulary's order is made or the softmax kept. Raises
+    ValueError for a target outside the vocabulary.
     """
     routes = differentiable and error_budget > 0.0
     held = differentiable and _holds(hidden, weight, softcap, routes)
@@ -63,7 +63,7 @@ def token_logprobs(
 
 
 def _holds(hidden: Tensor, weight: Tensor, softcap: float | None, routes: bool) -> bool:
-    """Whether to keep the softmax for the backward: of a small problem, which computes in its own type."""
+    """Whether to keep the softmax for the backward: of a small problem, but for what is screened in bf16."""
     small = hidden.shape[0] * weight.shape[0] <= scan.HELD_ELEMENTS
     return small and softcap is None and not (routes and pays(hidden, weight))
 

@@ -3,7 +3,7 @@
     logprob_i = -softplus(log sum_{v != y} e^{z_iv} - z_iy)        accurate for p near 1: the sum leaves the target out
 
 A slice of logits is [rows, SLICE_ELEMENTS / max(rows, D)]. What is kept of it is one maximum and one sum a row, and the
-log of each block's mass: 1 / BLOCK of the logits.
+log of each block's mass: 1 / BLOCK of the logits; of a small problem the softmax itself.
 """
 
 from __future__ import annotations
@@ -132,15 +132,17 @@ def scan_exactly(
     """
     dtype, rows = log_mass.dtype, hidden.shape[0]
     hidden, scan = hidden.to(dtype), Scan(targets, log_mass, transform, outputs)
-    width = slice_width(*hidden.shape) if softmax is None else len(vocabulary)
-    buffer = log_mass.new_empty(rows * min(width, len(vocabulary))) if softmax is None else softmax.view(-1)
-    for columns in chunks(len(vocabulary), width):
-        out = buffer[: rows * (columns.stop - columns.start)].view(rows, -1)
+    slices = list(chunks(len(vocabulary), slice_width(*hidden.shape)))
+    buffer = log_mass.new_empty(rows * slices[0].stop if softmax is None else 0)
+    for columns in slices:
+        size = columns.stop - columns.start
+        out = buffer[: rows * size].view(rows, size) if softmax is None else softmax[:, columns]
         weight, bias = vocabulary.rows(columns).to(dtype), vocabulary.biases(columns, dtype)
         scan.add(columns, transform.logits(hidden, weight, bias, out))
     logprob, lse, found = scan.finish()
     if softmax is not None:
-        softmax.mul_((scan.maxima[0] - lse).exp_().unsqueeze(-1))
+        for columns, maximum in zip(slices, scan.maxima, strict=True):
+            softmax[:, columns].mul_((maximum - lse).exp_().unsqueeze(-1))
     return logprob, lse, found
 
 

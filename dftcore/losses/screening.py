@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dftcore.kernels.budget import BLOCK
+from dftcore.losses.compiling import constant
 from dftcore.losses.routing import blocks
 from dftcore.losses.scan import Scan, Transform, chunks, log_probability, slice_width
 from dftcore.losses.vocabulary import Vocabulary
@@ -33,6 +34,11 @@ def pays(hidden: Tensor, weight: Tensor) -> bool:
     """bf16 on a CPU whose bf16 product outruns its fp32 one."""
     if hidden.device.type != "cpu" or {hidden.dtype, weight.dtype} != {torch.bfloat16}:
         return False
+    return _multiplies_bf16_fast()
+
+
+@constant
+def _multiplies_bf16_fast() -> bool:
     found: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.12 does not tell
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 

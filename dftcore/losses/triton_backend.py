@@ -9,18 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from dftcore.losses.compiling import constant
+
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-
-def _constant(function: Any) -> Any:
-    """torch.compiler.assume_constant_result, without importing the compiler, which takes two seconds."""
-    function._dynamo_marked_constant = True
-    return function
 
 
 def token_logprobs(
@@ -79,7 +74,7 @@ def in_order(hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float
     return _in_order(dtype, hidden.device, bias is None and softcap is None)
 
 
-@_constant
+@constant
 def _in_order(dtype: torch.dtype, device: torch.device, bare: bool) -> bool:
     from dftcore.kernels.config import in_order as configured
 
@@ -94,7 +89,7 @@ def refusal(hidden: Tensor, weight: Tensor) -> str | None:
     return _refusal_on(hidden.device)
 
 
-@_constant  # older compilers break the graph at what it asks
+@constant  # older compilers break the graph at what it asks
 def _refusal_on(device: torch.device) -> str | None:
     if find_spec("triton") is None:
         return "Triton is not installed; use backend='torch'"

@@ -176,7 +176,7 @@ def test_operators_keep_their_schema_and_fake_shapes(device):
 @pytest.mark.parametrize("rows", [1, 37, 1024, 2500])
 @pytest.mark.parametrize("objective", [Objective("sft"), Objective("dft"), Objective("power", alpha=0.5)], ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_epilogue_of_powers_is_the_objectives_formula(device, rows, objective, weighted):
+def test_the_kernel_of_powers_is_the_objectives_formula(device, rows, objective, weighted):
     generator = torch.Generator().manual_seed(rows)
     logprob = -10.0 * torch.rand(rows, generator=generator) ** 3
     targets = torch.randint(0, 5, (rows,), generator=generator)
@@ -198,6 +198,18 @@ def test_the_epilogue_of_powers_is_the_objectives_formula(device, rows, objectiv
     torch.testing.assert_close(each.cpu(), -w * (upstream - 2.0), **tolerance)
     assert not weights.requires_grad
     assert torch.equal(total, triton_backend.power_loss(given, *others)[2])
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_a_token_that_is_impossible_or_not_a_number_spoils_no_other(device, exponent):
+    logprob = torch.tensor([-1.0, -torch.inf, -2.0, torch.nan], device=device, requires_grad=True)
+    weights, losses, _ = triton_backend.power_loss(logprob, torch.zeros(4, dtype=torch.int64), None, exponent, -100)
+    expected = Objective("power", alpha=exponent).weight(logprob, TokenStatistics(logprob, 5))
+    if exponent == 0.0:
+        expected = torch.ones_like(logprob)
+    torch.testing.assert_close(weights, expected, equal_nan=True)
+    (gradient,) = torch.autograd.grad(losses.sum(), logprob)
+    torch.testing.assert_close(gradient, -expected, equal_nan=True)
 
 
 def test_without_the_order_the_default_budget_is_that_of_the_vocabulary_as_it_lies(device, monkeypatch):

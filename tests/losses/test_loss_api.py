@@ -14,6 +14,11 @@ from dftcore.losses.top_entropy import top_entropy
 CPU_BACKENDS = ["reference", "torch"]
 
 
+@pytest.fixture(autouse=True, params=[0, 1 << 22], ids=["routed", "held"])
+def _held(request, monkeypatch, _as_if_large) -> None:
+    monkeypatch.setattr("dftcore.losses.scan.HELD_ELEMENTS", request.param)
+
+
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_all_labels_ignored_is_a_differentiable_zero(make_problem, backend):
     problem = make_problem()

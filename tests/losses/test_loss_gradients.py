@@ -12,7 +12,7 @@ from torch import Tensor
 from dftcore import Objective, linear_cross_entropy, linear_token_logprobs
 from dftcore.errors import UserError
 from dftcore.losses.top_entropy import top_entropy
-from dftcore.objectives import OBJECTIVES
+from dftcore.objectives import OBJECTIVES, objective
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
 
@@ -185,3 +185,9 @@ def test_reductions_and_normalizer_agree(make_problem):
     torch.testing.assert_close(loss("mean", 13.0), total / 13)
     torch.testing.assert_close(loss("sum", torch.tensor(13)), total / 13)
     assert loss("none")[2] == 0
+
+
+def test_an_exponent_that_names_no_parameter_is_refused():
+    with pytest.raises(UserError, match="exponent 'beta' is not one of its parameters"):
+        objective("mine", parameters={"alpha": 1.0}, formula="p^alpha", source="mine", exponent="beta")(lambda p, _: p)
+    assert "mine" not in OBJECTIVES
